@@ -1,0 +1,1 @@
+"""Training of the networks: data sets, timestep samplers, losses and one trainer per network."""

@@ -1,0 +1,115 @@
+"""Diorama clips for training: an endless stream, and a corpus of rendered shards on disk that trainings share."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import IterableDataset, get_worker_info
+
+from ..diorama import Episode, random_episode
+
+SHARD_CLIPS = 256
+
+
+class DioramaStream(IterableDataset):
+    """Endless random clips; every clip is named by its seed, and workers take turns, so nothing repeats."""
+
+    def __init__(self, seed: int, frames: int = 24, size: int = 64) -> None:
+        self.seed, self.frames, self.size = seed, frames, size
+
+    def __iter__(self) -> Iterator[Episode]:
+        worker = get_worker_info()
+        index, step = (worker.id, worker.num_workers) if worker else (0, 1)
+        while True:
+            yield random_episode(clip_seed(self.seed, index), self.frames, self.size)
+            index += step
+
+
+def clip_seed(seed: int, index: int) -> int:
+    """Seed of clip `index` of the stream `seed`."""
+    return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+@dataclass(frozen=True)
+class CorpusSpec:
+    """What is rendered: `shards` x 256 clips of `frames` frames at `size` pixels."""
+
+    folder: Path
+    shards: int
+    frames: int = 24
+    size: int = 64
+    seed: int = 0
+
+
+def render_corpus(spec: CorpusSpec, workers: int = 1) -> None:
+    """Render the shards that are missing. A shard appears under its name only when it is complete."""
+    spec.folder.mkdir(parents=True, exist_ok=True)
+    missing = [(spec, shard) for shard in range(spec.shards) if not _captions_file(spec.folder, shard).exists()]
+    if workers == 1:
+        for job in missing:
+            _render_shard(*job)
+        return
+    with get_context("spawn").Pool(workers) as pool:
+        pool.starmap(_render_shard, missing, chunksize=1)
+
+
+def _frames_file(folder: Path, shard: int) -> Path:
+    return folder / f"frames-{shard:05d}.npy"
+
+
+def _captions_file(folder: Path, shard: int) -> Path:
+    return folder / f"captions-{shard:05d}.json"
+
+
+def _render_shard(spec: CorpusSpec, shard: int) -> None:
+    first = shard * SHARD_CLIPS
+    episodes = [
+        random_episode(clip_seed(spec.seed, index), spec.frames, spec.size)
+        for index in range(first, first + SHARD_CLIPS)
+    ]
+    labels = [
+        {"starts": e.starts, "captions": e.captions, "attributes": [asdict(a) for a in e.attributes]} for e in episodes
+    ]
+    target = _frames_file(spec.folder, shard)
+    partial = target.with_suffix(".part.npy")
+    np.save(partial, np.stack([e.frames for e in episodes]))
+    os.replace(partial, target)
+    captions = _captions_file(spec.folder, shard)
+    captions.with_suffix(".part").write_text(json.dumps(labels))
+    os.replace(captions.with_suffix(".part"), captions)  # written last: its presence marks the shard complete
+
+
+@dataclass(frozen=True)
+class Label:
+    """First frame, caption and attributes of each segment of one clip."""
+
+    starts: tuple[int, ...]
+    captions: tuple[str, ...]
+
+
+class Corpus:
+    """The complete shards in a folder: `frames(shard)` (256, F, size, size, 3) uint8, memory-mapped, and labels."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        if not any(self.folder.glob("captions-*.json")):
+            raise FileNotFoundError(
+                f"no corpus in {folder}: render one with `python -m avgen_core train corpus --data {folder}`"
+            )
+
+    def shards(self) -> list[int]:
+        """Numbers of the shards complete by now (rendering may go on beside training)."""
+        return sorted(int(path.stem.split("-")[1]) for path in self.folder.glob("captions-*.json"))
+
+    def frames(self, shard: int) -> np.ndarray:
+        return np.load(_frames_file(self.folder, shard), mmap_mode="r")
+
+    def labels(self, shard: int) -> list[Label]:
+        entries = json.loads(_captions_file(self.folder, shard).read_text())
+        return [Label(tuple(entry["starts"]), tuple(entry["captions"])) for entry in entries]
