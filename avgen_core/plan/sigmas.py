@@ -1,0 +1,39 @@
+"""Noise levels of the flow-matching solvers: x = (1 - sigma) * clean + sigma * noise, timestep = 1000 * sigma."""
+
+from __future__ import annotations
+
+from .passes import PlanError
+
+
+def shifted(sigma: float, shift: float) -> float:
+    """Wan's timestep shift: more steps at high noise for shift > 1."""
+    return shift * sigma / (1 + (shift - 1) * sigma)
+
+
+def flow_sigmas(steps: int, shift: float = 1.0) -> tuple[float, ...]:
+    """`steps` levels from 1 downward; the level after the last is 0."""
+    if steps < 1:
+        raise PlanError(f"steps must be at least 1, got {steps}")
+    if shift <= 0:
+        raise PlanError(f"shift must be above 0, got {shift}")
+    return tuple(shifted(1 - i / steps, shift) for i in range(steps))
+
+
+def warped_sigmas(step_list: tuple[int, ...], shift: float) -> tuple[float, ...]:
+    """Levels of a few-step list such as (1000, 750, 500, 250), as Self-Forcing warps it (`pipeline/`, `warp_denoising_step`)."""
+    if any(not 0 < step <= 1000 for step in step_list):
+        raise PlanError(f"a step list holds values in 1..1000, got {step_list}")
+    return check_sigmas(tuple(shifted(step / 1000, shift) for step in step_list))
+
+
+def check_sigmas(sigmas: tuple[float, ...]) -> tuple[float, ...]:
+    """`sigmas` themselves if they fall strictly within 1..0; otherwise a `PlanError`."""
+    falling = all(a > b for a, b in zip(sigmas, sigmas[1:], strict=False))
+    if not sigmas or not falling or sigmas[0] > 1 or sigmas[-1] <= 0:
+        raise PlanError(f"noise levels must fall strictly within 1..0 (0 excluded), got {sigmas}")
+    return sigmas
+
+
+def next_sigmas(sigmas: tuple[float, ...]) -> tuple[float, ...]:
+    """The level after each step; after the last it is 0."""
+    return (*sigmas[1:], 0.0)

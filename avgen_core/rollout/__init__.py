@@ -1,0 +1,1 @@
+"""The executor and everything it keeps: noise, caches, state, runs."""

@@ -1,0 +1,67 @@
+"""What the executor asks of a system: the velocity of the frames of a pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from ..plan import Pass
+from .cache import FrameCache
+
+PromptMix = tuple[tuple[str, float], ...]
+"""Texts with weights that sum to 1."""
+
+
+@dataclass(frozen=True)
+class FrameGrid:
+    """How pixel frames lie on latent frames: the first latent stands for one, each later one for `stride` frames."""
+
+    stride: int = 1
+
+    def first_pixel(self, latent: int) -> int:
+        """The pixel frame at which a latent frame begins."""
+        return 0 if latent == 0 else 1 + (latent - 1) * self.stride
+
+    def pixels(self, latents: int) -> int:
+        """Pixel frames of the first `latents` latent frames (Wan: 4N - 3)."""
+        return self.first_pixel(latents) if latents else 0
+
+    def latents(self, pixels: int) -> int:
+        """The fewest latent frames that hold `pixels` pixel frames."""
+        return 0 if pixels <= 0 else 1 + -(-(pixels - 1) // self.stride)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One pass for the network: `latents` (F, C, H, W) in the order of the queries.
+
+    prompts: for each guidance branch, the prompt mix of each query. Stored frames enter `cache`.
+    """
+
+    step: Pass
+    latents: Tensor
+    prompts: tuple[tuple[PromptMix, ...], ...]
+    cache: FrameCache
+
+
+class Denoiser(Protocol):
+    """A system ready to run. `fingerprint` names its weights and settings: runs of another one cannot be continued."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one latent frame."""
+
+    @property
+    def grid(self) -> FrameGrid: ...
+
+    @property
+    def branches(self) -> int:
+        """Guidance branches: 1, or 2 with classifier-free guidance."""
+
+    def velocity(self, request: Request) -> Tensor:
+        """Guided velocity (F, C, H, W), float32, of all frames of the pass; fills the cache."""

@@ -1,0 +1,106 @@
+"""The one loop: carries out the passes of a plan and hands on the frames they finish."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..plan import Action, Pass, Plan, Query, passes_from
+from ..prompts import PromptSchedule
+from .denoiser import Denoiser, PromptMix, Request
+from .noise import NoiseSource
+from .state import State
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The prompt schedule of each guidance branch: the positive one, and the negative one with guidance."""
+
+    positive: PromptSchedule
+    negative: PromptSchedule | None = None
+
+    def branches(self, count: int) -> tuple[PromptSchedule | None, ...]:
+        return (self.positive,) if count == 1 else (self.positive, self.negative)
+
+    def at(self, pixel_frame: int, branches: int) -> tuple[PromptMix, ...]:
+        """The prompt mix of each branch at a pixel frame; without a negative schedule that branch is empty."""
+        return tuple((("", 1.0),) if s is None else s.at(pixel_frame) for s in self.branches(branches))
+
+
+@dataclass(frozen=True)
+class Done:
+    """A pass that was carried out: `finished` frames (F, C, H, W) from number `first` on (F may be 0)."""
+
+    step: Pass
+    first: int
+    finished: Tensor
+
+
+class Executor:
+    """Carries out passes from `state` on. Between two results of `run` the state is consistent and can be saved."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        plan: Plan,
+        prompts: Prompts,
+        noise: NoiseSource,
+        state: State | None = None,
+        given: Tensor | None = None,
+    ) -> None:
+        """`given`: latents (F, C, H, W) of the frames that the plan takes as given."""
+        self.denoiser, self.plan, self.prompts, self.noise = denoiser, plan, prompts, noise
+        self.state = state or State()
+        self.given = given
+
+    def run(self, frames: int) -> Iterator[Done]:
+        """Work until `frames` frames of the video are finished."""
+        for step in passes_from(self.plan, self.state.passes, self._changed):
+            if self.state.emitted >= frames:
+                return
+            yield self._carry_out(step)
+
+    def _mix(self, frame: int) -> tuple[PromptMix, ...]:
+        return self.prompts.at(self.denoiser.grid.first_pixel(frame), self.denoiser.branches)
+
+    def _changed(self, earlier: int, later: int) -> bool:
+        return self._mix(earlier) != self._mix(later)
+
+    @torch.no_grad()
+    def _carry_out(self, step: Pass) -> Done:
+        state = self.state
+        before = [self._latent(query.frame) for query in step.queries]
+        mixes = [self._mix(query.prompt_at) for query in step.queries]
+        prompts = tuple(zip(*mixes, strict=True))
+        velocity = self.denoiser.velocity(Request(step, torch.stack(before), prompts, state.cache))
+        for query, latent, flow in zip(step.queries, before, velocity, strict=True):
+            state.latents[query.frame] = self._moved(query, latent, flow)
+        finished = [state.latents[frame] for frame in step.emits]
+        shape = self.denoiser.latent_shape
+        done = Done(step, state.emitted, torch.stack(finished) if finished else torch.empty(0, *shape))
+        for frame in step.evicts:
+            state.latents.pop(frame, None)
+            state.cache.evict(frame)
+        state.passes += 1
+        state.emitted += len(step.emits)
+        return done
+
+    def _latent(self, frame: int) -> Tensor:
+        """The frame as it is now; one that appears for the first time is given, or pure noise."""
+        if frame in self.state.latents:
+            return self.state.latents[frame]
+        if self.given is not None and frame < len(self.given):
+            return self.given[frame]
+        return self.noise.draw(frame, "initial", 0, self.denoiser.latent_shape)
+
+    def _moved(self, query: Query, latent: Tensor, velocity: Tensor) -> Tensor:
+        if query.action is Action.STEP:
+            return latent + (query.sigma_next - query.sigma) * velocity
+        if query.action is Action.RENOISE:
+            clean = latent - query.sigma * velocity
+            fresh = self.noise.draw(query.frame, "renoise", query.index, tuple(latent.shape))
+            return (1 - query.sigma_next) * clean + query.sigma_next * fresh
+        return latent

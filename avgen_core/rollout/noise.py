@@ -1,0 +1,41 @@
+"""Where random numbers come from: each draw is named, so that order, resuming and chunking cannot change it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class NoiseSource(Protocol):
+    """`purpose` is `initial`, `renoise` or `reference`; `index` is the frame's own step."""
+
+    def draw(self, frame: int, purpose: str, index: int, shape: tuple[int, ...]) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class SeededNoise:
+    """Standard normal draws that depend on (seed, frame, purpose, index) alone; made on the CPU, float32."""
+
+    seed: int
+
+    def draw(self, frame: int, purpose: str, index: int, shape: tuple[int, ...]) -> Tensor:
+        name = f"{self.seed}/{frame}/{purpose}/{index}".encode()
+        key = int.from_bytes(hashlib.sha256(name).digest()[:8], "little") >> 1
+        return torch.randn(shape, generator=torch.Generator().manual_seed(key))
+
+
+@dataclass(frozen=True)
+class RecordedNoise:
+    """Draws recorded elsewhere, by (frame, purpose, index)."""
+
+    draws: dict[tuple[int, str, int], Tensor]
+
+    def draw(self, frame: int, purpose: str, index: int, shape: tuple[int, ...]) -> Tensor:
+        noise = self.draws[frame, purpose, index]
+        if tuple(noise.shape) != tuple(shape):
+            raise ValueError(f"recorded {purpose} noise of frame {frame} is {tuple(noise.shape)}, needed {shape}")
+        return noise

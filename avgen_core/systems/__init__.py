@@ -1,0 +1,1 @@
+"""What joins networks, plans and prompts of one system into a denoiser."""
