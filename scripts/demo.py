@@ -11,6 +11,7 @@ import argparse
 import json
 import re
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -232,6 +233,8 @@ def main() -> int:
     where = environment.enter("run")
     from comfy_server import ComfyServer, Rejected, ServerError
 
+    # Asked to end, stop the server too: it would live on without us.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     print(f"Starting ComfyUI ({where.comfyui}) ...", flush=True)
     try:
         with ComfyServer(where.comfyui, where.python, arguments=environment.server_arguments()) as server:

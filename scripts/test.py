@@ -6,21 +6,21 @@ The browser is Chromium from the system's packages (`apt-get install chromium` o
 
 from __future__ import annotations
 
-import subprocess
+import os
 import sys
 
 import environment
 
 
-def main() -> int:
+def main() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(__doc__ + "\nEverything after the command goes to pytest; `--co -q` lists the tests.")
-        return 0
+        return
     where = environment.enter("test")
-    command = [str(where.python), "-m", "pytest", *sys.argv[1:]]
     print(f"Running the tests with {where.python}, ComfyUI in {where.comfyui}", flush=True)
-    return subprocess.run(command, cwd=environment.ROOT).returncode
+    os.chdir(environment.ROOT)
+    os.execv(where.python, [str(where.python), "-m", "pytest", *sys.argv[1:]])
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -50,11 +50,13 @@ class Executor:
         noise: NoiseSource,
         state: State | None = None,
         given: Tensor | None = None,
+        origin: int = 0,
     ) -> None:
-        """`given`: latents (F, C, H, W) of the frames that the plan takes as given."""
+        """`given`: latents (F, C, H, W) of the frames that the plan takes as given; `origin`: the video's latent frame
+        that is frame 0 here, for prompts."""
         self.denoiser, self.plan, self.prompts, self.noise = denoiser, plan, prompts, noise
         self.state = state or State()
-        self.given = given
+        self.given, self.origin = given, origin
 
     def run(self, frames: int) -> Iterator[Done]:
         """Work until `frames` frames of the video are finished."""
@@ -63,8 +65,17 @@ class Executor:
                 return
             yield self._carry_out(step)
 
+    def remaining(self, frames: int) -> Iterator[Pass]:
+        """The passes that `run` would carry out from here."""
+        emitted = self.state.emitted
+        for step in passes_from(self.plan, self.state.passes, self._changed):
+            if emitted >= frames:
+                return
+            yield step
+            emitted += len(step.emits)
+
     def _mix(self, frame: int) -> tuple[PromptMix, ...]:
-        return self.prompts.at(self.denoiser.grid.first_pixel(frame), self.denoiser.branches)
+        return self.prompts.at(self.denoiser.grid.first_pixel(frame + self.origin), self.denoiser.branches)
 
     def _changed(self, earlier: int, later: int) -> bool:
         return self._mix(earlier) != self._mix(later)

@@ -18,12 +18,16 @@ class NoiseSource(Protocol):
 
 @dataclass(frozen=True)
 class SeededNoise:
-    """Standard normal draws that depend on (seed, frame, purpose, index) alone; made on the CPU, float32."""
+    """Standard normal draws that depend on (seed, stream, frame, purpose, index) alone; made on the CPU, float32.
+
+    A run that joins an earlier one approximately counts its frames anew: `stream` keeps its noise from repeating.
+    """
 
     seed: int
+    stream: str = ""
 
     def draw(self, frame: int, purpose: str, index: int, shape: tuple[int, ...]) -> Tensor:
-        name = f"{self.seed}/{frame}/{purpose}/{index}".encode()
+        name = f"{self.seed}/{self.stream}/{frame}/{purpose}/{index}".encode()
         key = int.from_bytes(hashlib.sha256(name).digest()[:8], "little") >> 1
         return torch.randn(shape, generator=torch.Generator().manual_seed(key))
 
