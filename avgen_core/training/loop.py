@@ -123,19 +123,21 @@ def run(
     previous = {number: signal.signal(number, request_stop) for number in (signal.SIGTERM, signal.SIGINT)}
     last_save = last_log = time.monotonic()
     sums: dict[str, float] = {}
+    summed = 0
     with open(spec.out / "log.jsonl", "a") as log:
         while training.step < spec.steps and not stop:
             losses = loss_of_step(training.step)
             training.update(losses["loss"])
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach())
+            summed += 1
             if training.step % spec.log_every == 0:
                 now = time.monotonic()
-                entry = {name: round(value / spec.log_every, 5) for name, value in sums.items()}
-                entry |= {"step": training.step, "steps_per_second": round(spec.log_every / (now - last_log), 2)}
+                entry = {name: round(value / summed, 5) for name, value in sums.items()}
+                entry |= {"step": training.step, "steps_per_second": round(summed / (now - last_log), 2)}
                 log.write(json.dumps(entry) + "\n")
                 log.flush()
-                sums, last_log = {}, now
+                sums, summed, last_log = {}, 0, now
             if time.monotonic() - last_save > spec.save_seconds:
                 training.save()
                 on_save(training)

@@ -1,0 +1,1 @@
+"""Weights on disk: safetensors files with a JSON config in the header."""

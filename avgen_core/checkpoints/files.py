@@ -1,0 +1,84 @@
+"""AVGen's own weight files: fp16 safetensors whose header says which network they hold and its dimensions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+KEY = "avgen"
+
+
+class CheckpointError(ValueError):
+    """A weight file that cannot be used; the message says why and what to do."""
+
+
+def save_weights(path: Path, network: str, config: Any, state: dict[str, Tensor], **notes: Any) -> None:
+    """Write `state` in half precision; `config` is the network's config data class, `notes` go into the header."""
+    tensors = {
+        name: (value.half() if value.is_floating_point() else value).cpu().contiguous() for name, value in state.items()
+    }
+    header = {KEY: json.dumps({"network": network, "config": asdict(config), **notes})}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part")
+    save_file(tensors, partial, header)
+    partial.replace(path)
+
+
+def read_weights(path: Path, network: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The config and the tensors (float32) of a file that must hold `network`.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, foreign, or holds another network.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path.name} is missing from {path.parent.name}: install the pack again")
+    try:
+        with safe_open(path, "pt") as file:
+            header = (file.metadata() or {}).get(KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path.name} is not a safetensors file or is truncated ({error}): copy or download it again"
+        ) from error
+    if header is None:
+        raise CheckpointError(f"{path.name} was not written by AVGen: its header has no '{KEY}' entry")
+    description = json.loads(header)
+    if description["network"] != network:
+        raise CheckpointError(f"{path.name} holds a {description['network']}, a {network} is needed here")
+    return description, {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
+
+
+def load_into(module: nn.Module, tensors: dict[str, Tensor], name: str) -> nn.Module:
+    """Fill a network, with all names accounted for."""
+    missing, unexpected = module.load_state_dict(tensors, strict=False)
+    if missing or unexpected:
+        raise CheckpointError(
+            f"{name} does not fit its own config: missing {missing[:3]}, unexpected {unexpected[:3]}"
+        )
+    return module.eval().requires_grad_(False)
+
+
+def fingerprint(*paths: Path) -> str:
+    """Digest of the files' content."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def tuples(value: Any) -> Any:
+    """JSON's lists back to the tuples that configs hold."""
+    return tuple(tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """`float32` for `torch.float32`."""
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,92 @@
+"""The models that come with the pack: autoencoder, text encoder and causal DiT of the diorama world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..checkpoints.files import fingerprint, load_into, read_weights, tuples
+from ..networks.causal_dit import CausalDiT, CausalDiTConfig
+from ..networks.image_autoencoder import ImageAutoencoder, ImageAutoencoderConfig
+from ..networks.text_encoder import TextEncoder, TextEncoderConfig
+from ..plan import BlockPlan, OnSwitch, Window, flow_sigmas
+from ..rollout.denoiser import FrameGrid
+from .causal_wan import CausalWanDenoiser
+
+FOLDER = Path(__file__).parents[2] / "models" / "demo"
+AUTOENCODER, TEXT_ENCODER, CAUSAL_DIT = "autoencoder.safetensors", "text_encoder.safetensors", "causal_dit.safetensors"
+
+
+@dataclass
+class EmbeddedModel:
+    """The three networks, ready for inference. Frames are `size` x `size` pixels at `fps`."""
+
+    autoencoder: ImageAutoencoder
+    text_encoder: TextEncoder
+    dit: CausalDiT
+    fingerprint: str
+    size: int = 64
+    fps: float = 8.0
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Words that the text encoder knows."""
+        return self.text_encoder.config.vocabulary
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        side = self.size // self.autoencoder.config.downscale
+        return self.autoencoder.config.latent_channels, side, side
+
+    @cached_property
+    def default_plan(self) -> BlockPlan:
+        """The block schedule that the model was tuned with."""
+        return BlockPlan(
+            sigmas=flow_sigmas(12, 1.5), block=4, window=Window(16), on_switch=OnSwitch.RECACHE
+        )
+
+    def check_size(self, width: int, height: int) -> None:
+        """Refuse sizes that the model was not trained for."""
+        if (width, height) != (self.size, self.size):
+            raise ValueError(
+                f"the embedded model makes {self.size}x{self.size} pixels, not {width}x{height}: "
+                "scale its frames afterwards, or scale the frames you give it"
+            )
+
+    @torch.no_grad()
+    def encode_text(self, text: str) -> Tensor:
+        """Token states (text_len, text_dim) of one prompt."""
+        device = self.text_encoder.token_embedding.weight.device
+        return self.text_encoder(self.text_encoder.tokenize([text]).to(device))[0]
+
+    def denoiser(self, guidance: float) -> CausalWanDenoiser:
+        return CausalWanDenoiser(
+            self.dit,
+            self.encode_text,
+            fingerprint=self.fingerprint,
+            latent_shape=self.latent_shape,
+            guidance=guidance,
+            grid=FrameGrid(1),
+        )
+
+
+def load_embedded(folder: Path = FOLDER, operations=nn) -> EmbeddedModel:
+    """Load the embedded models. Raises CheckpointError when a file is missing or damaged."""
+    paths = [folder / name for name in (AUTOENCODER, TEXT_ENCODER, CAUSAL_DIT)]
+    about_images, image_weights = read_weights(paths[0], "image_autoencoder")
+    about_text, text_weights = read_weights(paths[1], "text_encoder")
+    about_video, video_weights = read_weights(paths[2], "causal_dit")
+
+    def config(cls, about):
+        return cls(**{name: tuples(value) for name, value in about["config"].items()})
+
+    return EmbeddedModel(
+        load_into(ImageAutoencoder(config(ImageAutoencoderConfig, about_images), operations), image_weights, AUTOENCODER),
+        load_into(TextEncoder(config(TextEncoderConfig, about_text), operations), text_weights, TEXT_ENCODER),
+        load_into(CausalDiT(config(CausalDiTConfig, about_video), operations), video_weights, CAUSAL_DIT),
+        fingerprint(*paths),
+    )

@@ -1,0 +1,167 @@
+"""Interrupted and resumed, or extended, a run is bit for bit the run that was never interrupted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from avgen_core.plan import Window
+from avgen_core.rollout.files import RunError
+from avgen_core.rollout.generate import Order, generate, prepare
+from avgen_core.rollout.run import Run
+from tests import tiny
+
+ROOT = Path(__file__).parents[2]
+SCHEDULE = "0: a cat\n7: a dog\n13: a bus"
+PLANS = {"block": tiny.block_plan, "asynchronous": tiny.asynchronous_plan}
+
+
+def order(plan, frames=24, text=SCHEDULE, blend=0, guidance=1.0, parent=None, seed=3) -> Order:
+    return Order(plan, tiny.prompts(text, "fog", blend), frames, seed, 8.0, guidance, parent=parent)
+
+
+def make(folder: Path, plan, guidance=1.0, on_pass=lambda progress: None, **changes) -> Run:
+    denoiser = tiny.denoiser(guidance)
+    job = prepare(denoiser, order(plan, guidance=guidance, **changes))
+    return generate(denoiser, job, folder, on_pass)
+
+
+class Cancelled(Exception):
+    pass
+
+
+def cancel_at(number: int):
+    def on_pass(progress) -> None:
+        if progress.passes == number:
+            raise Cancelled
+
+    return on_pass
+
+
+@pytest.mark.parametrize("kind", PLANS)
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
+@pytest.mark.parametrize("blend", [0, 4])
+@pytest.mark.parametrize("stop", [1, 11, 17, 26])
+def test_resumed_equals_uninterrupted(tmp_path, kind, guidance, blend, stop):
+    """Stops within the first block, at evictions, inside a blend (frames 7 to 10) and near the end."""
+    whole = make(tmp_path / "whole", PLANS[kind](), guidance, blend=blend)
+    with pytest.raises(Cancelled):
+        make(tmp_path / "cut", PLANS[kind](), guidance, cancel_at(stop), blend=blend)
+    resumed = make(tmp_path / "cut", PLANS[kind](), guidance, blend=blend)
+    assert resumed.complete
+    assert torch.equal(resumed.latents(), whole.latents())
+
+
+@pytest.mark.parametrize("kind", PLANS)
+def test_resumed_in_a_fresh_process_equals_uninterrupted(tmp_path, kind):
+    script = (
+        "import sys; from pathlib import Path; from tests.rollout.test_resume_and_extend import *; "
+        "folder, kind, stop = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])\n"
+        "try: make(folder, PLANS[kind](), 2.0, cancel_at(stop), blend=4)\n"
+        "except Cancelled: pass"
+    )
+
+    def fresh(name: str, stop: int) -> Run:
+        folder = tmp_path / name
+        subprocess.run([sys.executable, "-c", script, str(folder), kind, str(stop)], check=True, cwd=ROOT)
+        return Run.load(folder)
+
+    whole = fresh("whole", -1)
+    assert fresh("cut", 17).frames < whole.frames
+    assert torch.equal(fresh("cut", -1).latents(), whole.latents())
+
+
+@pytest.mark.parametrize("kind", PLANS)
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
+def test_96_frames_equal_32_extended_twice(tmp_path, kind, guidance):
+    plan, text = PLANS[kind](), "a cat"
+    whole = make(tmp_path / "whole", plan, guidance, frames=96, text=text)
+    run = make(tmp_path / "1", plan, guidance, frames=32, text=text)
+    for name in ("2", "3"):
+        run = make(tmp_path / name, plan, guidance, frames=32, text=text, parent=run)
+    assert [join.exact for join in run.joins] == [True, True]
+    assert torch.equal(run.latents(), whole.latents())
+
+
+def test_extending_with_another_prompt_equals_one_schedule(tmp_path):
+    plan = tiny.block_plan()
+    whole = make(tmp_path / "whole", plan, frames=24, text="0: a cat\n12: a dog")
+    first = make(tmp_path / "1", plan, frames=12, text="a cat")
+    second = make(tmp_path / "2", plan, frames=12, text="a dog", parent=first)
+    assert torch.equal(second.latents(), whole.latents())
+    assert not torch.equal(second.latents()[12:], make(tmp_path / "3", plan, frames=12, parent=first).latents()[12:])
+
+
+def test_a_crash_loses_only_what_was_not_saved(tmp_path):
+    """Chunks without a state to go on from are made again, the same."""
+    whole = make(tmp_path / "run", tiny.block_plan())
+    with pytest.raises(Cancelled):
+        make(tmp_path / "crashed", tiny.block_plan(), on_pass=cancel_at(11))
+    crashed = tmp_path / "crashed"
+    for source in (tmp_path / "run" / "chunks").iterdir():
+        first = int(source.name.split("-")[0])
+        if first >= Run.load(crashed).frames:
+            (crashed / "chunks" / source.name).write_bytes(source.read_bytes())
+    assert torch.equal(make(crashed, tiny.block_plan()).latents(), whole.latents())
+
+
+def test_closed_asynchronous_runs_join_approximately_and_say_so(tmp_path):
+    plan = tiny.asynchronous_plan(frames=12)
+    first = make(tmp_path / "1", plan, frames=12)
+    second = make(tmp_path / "2", plan, frames=8, parent=first)
+    assert not second.joins[0].exact
+    assert "closed" in second.joins[0].reason
+    assert second.frames == 20
+    assert torch.equal(second.latents(0, 12), first.latents())
+
+
+def test_another_schedule_joins_approximately(tmp_path):
+    first = make(tmp_path / "1", tiny.block_plan(), frames=12)
+    second = make(tmp_path / "2", tiny.block_plan(window=Window(8)), frames=8, parent=first)
+    assert (second.joins[0].exact, second.frames) == (False, 20)
+    third = make(tmp_path / "3", tiny.block_plan(window=Window(8)), frames=8, parent=second)
+    assert (third.joins[1].exact, third.frames) == (True, 28)
+
+
+def test_a_run_of_another_model_is_refused(tmp_path):
+    run = make(tmp_path / "1", tiny.block_plan(), frames=4)
+    with pytest.raises(RunError, match="made by model tiny, and this is other"):
+        prepare(tiny.denoiser(fingerprint="other"), order(tiny.block_plan(), parent=run))
+
+
+def test_given_frames_start_the_run(tmp_path):
+    given = torch.randn(7, *tiny.SHAPE)
+    denoiser = tiny.denoiser()
+    asked = Order(tiny.block_plan(), tiny.prompts(), 6, 0, 8.0, 1.0, given=given)
+    run = generate(denoiser, prepare(denoiser, asked), tmp_path / "run")
+    assert run.frames == 6 + 6, "six given frames fill three blocks of the window"
+    assert torch.equal(run.latents(0, 6), given[1:])
+
+
+def test_damaged_runs_are_named(tmp_path):
+    run = make(tmp_path / "run", tiny.block_plan(), frames=20)
+    state = run.folder / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(RunError, match=r"state.safetensors of run run cannot be read"):
+        run.state()
+    chunk = run.chunks()[0][2]
+    chunk.write_bytes(b"not a tensor")
+    with pytest.raises(RunError, match="truncated or not a safetensors file"):
+        run.latents()
+    chunk.unlink()
+    (run.folder / "run.json").write_text("{")
+    with pytest.raises(RunError, match="run.json cannot be read"):
+        Run.load(run.folder)
+
+
+def test_nothing_half_written_stays(tmp_path):
+    run = make(tmp_path / "run", tiny.block_plan(), frames=20)
+    assert not list(run.folder.rglob("*.part"))
+    copy = run.copy_to(tmp_path / "copy")
+    assert torch.equal(copy.latents(), run.latents())
+    with pytest.raises(RunError, match="exists already"):
+        run.copy_to(tmp_path / "copy")
