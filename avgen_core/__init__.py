@@ -1,0 +1,1 @@
+"""AVGen's engine: autoregressive video diffusion without ComfyUI. `python -m avgen_core --help` runs it."""

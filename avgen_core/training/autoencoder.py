@@ -44,11 +44,22 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 
 
 def train_autoencoder(
-    spec: TrainSpec, data: Path, config: ImageAutoencoderConfig | None = None, on_save=lambda training: None
+    spec: TrainSpec,
+    data: Path,
+    model: ImageAutoencoder | None = None,
+    *,
+    decoder_only: bool = False,
+    on_save=lambda training: None,
 ) -> Training:
-    """Train on the frames of a corpus: L1 plus gradient loss."""
+    """Train on the frames of a corpus: L1 plus gradient loss.
+
+    With `decoder_only` the encoder stays as it is, so that latents and the models trained on them stay valid.
+    """
     torch.manual_seed(spec.seed)
-    training = Training(ImageAutoencoder(config or ImageAutoencoderConfig()), spec)
+    model = model or ImageAutoencoder(ImageAutoencoderConfig())
+    if decoder_only:
+        model.encoder.requires_grad_(False)
+    training = Training(model, spec)
     training.resume()
     corpus = Corpus(data)
 
@@ -64,5 +75,7 @@ def train_autoencoder(
         return {"loss": distance + 0.5 * edges, "psnr": psnr(decoded.detach(), images)}
 
     training.model.to(memory_format=torch.channels_last).train()
+    if decoder_only:
+        training.model.latent_norm.eval()
     run(training, loss_of_step, on_save)
     return training

@@ -50,8 +50,9 @@ class Training:
         self.spec = spec
         self.model = model.to(spec.device)
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
-        decayed = [p for p in self.model.parameters() if p.ndim > 1]
-        plain = [p for p in self.model.parameters() if p.ndim <= 1]
+        learned = [p for p in self.model.parameters() if p.requires_grad]
+        decayed = [p for p in learned if p.ndim > 1]
+        plain = [p for p in learned if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": spec.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=spec.learning_rate, betas=(0.9, 0.98), fused=True)
         self.step = 0

@@ -1,0 +1,1 @@
+"""Readers of runs: decoded frames, video files, contact sheets."""

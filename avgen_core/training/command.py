@@ -1,0 +1,109 @@
+"""`python -m avgen_core train STEP`: corpus, autoencoder, latents, dit, in this order."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from ..checkpoints.files import fingerprint, load_into, read_weights, tuples
+from ..diorama import vocabulary
+from ..networks.causal_dit import CausalDiTConfig
+from ..networks.image_autoencoder import ImageAutoencoder, ImageAutoencoderConfig
+from ..networks.text_encoder import TextEncoderConfig
+from ..systems.embedded import AUTOENCODER, CAUSAL_DIT, FOLDER, TEXT_ENCODER
+from .autoencoder import train_autoencoder
+from .causal_dit import TextToVideo, train_causal_dit
+from .corpus import CorpusSpec, render_corpus
+from .export import export_autoencoder, export_causal_dit, sample_sheet
+from .latents import LatentClips, encode_corpus
+from .loop import Training, TrainSpec
+
+DIT = CausalDiTConfig(
+    dim=256, ffn_dim=704, num_heads=4, num_layers=6, in_dim=8, out_dim=8, text_dim=128, text_len=24, freq_dim=64
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of all steps; each uses what it needs."""
+    parser.add_argument("step", choices=STEPS, help="corpus, autoencoder, latents, dit: in this order")
+    parser.add_argument("--data", type=Path, default=Path("runs/corpus"), help="folder of the rendered corpus")
+    parser.add_argument("--out", type=Path, help="folder of state, log and sheets (default: runs/<step>)")
+    parser.add_argument("--models", type=Path, default=FOLDER, help="folder of the weight files (default: models/demo)")
+    parser.add_argument("--shards", type=int, default=64, help="corpus: shards of 256 clips (default: 64)")
+    parser.add_argument("--workers", type=int, default=1, help="corpus: processes that render")
+    parser.add_argument("--steps", type=int, help="optimiser steps in all, resumed ones included")
+    parser.add_argument("--batch", type=int, help="frames or clips a step")
+    parser.add_argument("--learning-rate", type=float, help="peak learning rate")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--from-weights", action="store_true", help="start from the weight files, not from nothing")
+    parser.add_argument("--decoder-only", action="store_true", help="autoencoder: leave the encoder as it is")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Carry out one step. A step that was stopped goes on from its saved state."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    options.out = options.out or Path("runs") / options.step
+    STEPS[options.step](options)
+
+
+def _spec(options: argparse.Namespace, steps: int, batch: int, learning_rate: float, ema_decay: float) -> TrainSpec:
+    return TrainSpec(
+        out=options.out,
+        steps=options.steps or steps,
+        batch=options.batch or batch,
+        learning_rate=options.learning_rate or learning_rate,
+        ema_decay=ema_decay,
+        seed=options.seed,
+        device=options.device,
+    )
+
+
+def _autoencoder(folder: Path) -> ImageAutoencoder:
+    about, weights = read_weights(folder / AUTOENCODER, "image_autoencoder")
+    config = ImageAutoencoderConfig(**{name: tuples(value) for name, value in about["config"].items()})
+    return load_into(ImageAutoencoder(config), weights, AUTOENCODER)
+
+
+def _corpus(options: argparse.Namespace) -> None:
+    render_corpus(CorpusSpec(options.data, options.shards, seed=options.seed), options.workers)
+
+
+def _train_autoencoder(options: argparse.Namespace) -> None:
+    start = _autoencoder(options.models).requires_grad_(True) if options.from_weights or options.decoder_only else None
+
+    def export(training: Training) -> None:
+        export_autoencoder(training.average, options.models, training.step)
+
+    spec = _spec(options, steps=6000, batch=16, learning_rate=1.5e-3, ema_decay=0.998)
+    train_autoencoder(spec, options.data, start, decoder_only=options.decoder_only, on_save=export)
+
+
+def _latents(options: argparse.Namespace) -> None:
+    path = options.models / AUTOENCODER
+    encode_corpus(_autoencoder(options.models), fingerprint(path), options.data, options.device)
+
+
+def _train_dit(options: argparse.Namespace) -> None:
+    torch.manual_seed(options.seed)
+    autoencoder = _autoencoder(options.models).to(options.device)
+    model = TextToVideo(DIT, TextEncoderConfig(vocabulary()))
+    if options.from_weights:
+        load_into(model.text_encoder, read_weights(options.models / TEXT_ENCODER, "text_encoder")[1], TEXT_ENCODER)
+        load_into(model.dit, read_weights(options.models / CAUSAL_DIT, "causal_dit")[1], CAUSAL_DIT)
+        model.requires_grad_(True)
+
+    def export(training: Training) -> None:
+        export_causal_dit(training.average, options.models, training.step)
+        sample_sheet(autoencoder, training.average, options.out / "sheet.png")
+
+    clips = LatentClips(options.data, fingerprint(options.models / AUTOENCODER))
+    spec = _spec(options, steps=20_000, batch=24, learning_rate=7e-4, ema_decay=0.998)
+    train_causal_dit(spec, clips, model, on_save=export)
+
+
+STEPS = {"corpus": _corpus, "autoencoder": _train_autoencoder, "latents": _latents, "dit": _train_dit}

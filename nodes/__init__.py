@@ -1,0 +1,30 @@
+"""The nodes: one file per noun. They declare, check, call the engine and wrap the result."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .loaders import AVGenLoadEmbedded
+from .prompts import AVGenPromptSchedule
+from .runs import AVGenLoadRun, AVGenRunToLatent, AVGenSaveRun
+from .samplers import AVGenSampleCausal
+from .schedules import AVGenAsynchronousSchedule, AVGenBlockSchedule
+from .video import AVGenDecodeRun, AVGenEncodeFrames
+
+NODES: list[type[io.ComfyNode]] = [
+    AVGenLoadEmbedded,
+    AVGenPromptSchedule,
+    AVGenBlockSchedule,
+    AVGenAsynchronousSchedule,
+    AVGenSampleCausal,
+    AVGenDecodeRun,
+    AVGenEncodeFrames,
+    AVGenRunToLatent,
+    AVGenSaveRun,
+    AVGenLoadRun,
+]
+
+
+class AVGenExtension(ComfyExtension):
+    """The pack as ComfyUI sees it."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return NODES

@@ -1,0 +1,122 @@
+"""Sampling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..avgen_core.plan import Plan
+from ..avgen_core.prompts import PromptSchedule
+from ..avgen_core.rollout.executor import Prompts
+from ..avgen_core.rollout.generate import Job, Order, Progress, generate, prepare
+from ..avgen_core.rollout.run import Run
+from . import host, types
+
+
+class AVGenSampleCausal(io.ComfyNode):
+    """A causal model, prompts and a schedule to a run."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AVGenSampleCausal",
+            display_name="Sample Causal Video (AVGen)",
+            category="AVGen/sampling",
+            description="Generates a run of video frames, or goes on with an earlier run. Everything finished is kept on "
+            "disk: cancel it, and queueing the same graph again resumes where it stopped.",
+            inputs=[
+                types.Model.Input("model", tooltip="A causal video model."),
+                types.Prompts.Input("prompts", tooltip="A prompt for every frame. With continue_from, frame 0 is the first new frame."),
+                io.Int.Input("frames", default=64, min=1, max=100_000, tooltip="New frames; rounded up to whole blocks, as the report says."),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip="The same seed gives the same video. To extend exactly, keep the seed of the earlier run."),
+                io.Float.Input("guidance", default=2.5, min=1.0, max=20.0, step=0.1, tooltip="Classifier-free guidance: how strongly the prompt leads. 1 turns it off and takes half the time."),
+                types.Plan.Input("schedule", optional=True, tooltip="A block or asynchronous schedule. Without one: the block schedule that the model was tuned with."),
+                types.Prompts.Input("negative", optional=True, tooltip="What to lead away from, over time. Without it: the empty prompt."),
+                types.Run.Input("continue_from", optional=True, tooltip="An earlier run of the same model, which this run extends. The earlier run stays as it is."),
+                io.Latent.Input("start_latents", optional=True, tooltip="Encoded frames to begin with, for a video whose run is lost; the last ones that fit into the window are used."),
+            ],
+            outputs=[
+                types.Run.Output(display_name="run", tooltip="All frames from the beginning, and what is needed to go on."),
+                io.String.Output(display_name="report", tooltip="What was made, and how it joins what came before."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: host.HostModel,
+        prompts: PromptSchedule,
+        frames: int,
+        seed: int,
+        guidance: float,
+        schedule: Plan | None = None,
+        negative: PromptSchedule | None = None,
+        continue_from: Run | None = None,
+        start_latents: dict[str, Any] | None = None,
+    ) -> io.NodeOutput:
+        denoiser = model.model.denoiser(guidance)
+        order = Order(
+            plan=schedule or model.model.default_plan,
+            prompts=Prompts(prompts, negative),
+            frames=frames,
+            seed=seed,
+            fps=model.model.fps,
+            guidance=guidance,
+            given=None if start_latents is None else _frames_of(start_latents),
+            parent=continue_from,
+        )
+        job = prepare(denoiser, order)
+        host.load_networks([model.text_encoder, model.dit])
+        run = cls._work(model, denoiser, job)
+        return io.NodeOutput(run, report(run))
+
+    @classmethod
+    def _work(cls, model: host.HostModel, denoiser, job: Job) -> Run:
+        folder = host.runs_folder() / job.recipe.id
+        bar = None
+
+        def on_pass(progress: Progress) -> None:
+            nonlocal bar
+            bar = bar or host.progress_bar(progress.total_passes)
+            newest = progress.done.finished[-1:]
+            picture = host.preview(_preview(model, newest)) if len(newest) else None
+            bar.update_absolute(progress.passes, preview=picture)
+
+        try:
+            return generate(denoiser, job, folder, on_pass)
+        except BaseException:
+            if (folder / "run.json").exists():
+                kept = Run.load(folder).frames
+                host.tell(
+                    cls.hidden.unique_id,
+                    f"Stopped: {kept} of {job.recipe.frames} frames are kept in {folder.parent.name}/{folder.name}; "
+                    "queue the same graph again to resume",
+                )
+            raise
+
+
+def _frames_of(latent: dict[str, Any]):
+    samples = latent["samples"]
+    if samples.ndim != 5 or samples.shape[0] != 1:
+        raise ValueError(
+            f"start_latents must be one video (1, C, F, H, W), got {tuple(samples.shape)}: use Encode Frames (AVGen)"
+        )
+    return samples[0].transpose(0, 1)
+
+
+def _preview(model: host.HostModel, latent):
+    image = model.model.autoencoder.decode(latent.to(next(model.model.autoencoder.parameters()).device))
+    return image[0].clamp(-1, 1).add(1).div(2).permute(1, 2, 0)
+
+
+def report(run: Run) -> str:
+    """A few lines on a run for the user."""
+    seconds = run.frames / run.recipe.fps
+    lines = [f"run {run.recipe.id}: {run.frames} frames, {seconds:.1f} s at {run.recipe.fps:g} frames a second"]
+    for join in run.joins:
+        how = "exact" if join.exact else f"approximate, since {join.reason}"
+        lines.append(f"join at frame {join.at}: {how}")
+    return "\n".join(lines)
+

@@ -1,0 +1,106 @@
+"""Denoising schedules: which frames are denoised together, and in which order."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from comfy_api.latest import io
+
+from ..avgen_core.plan import AsynchronousPlan, BlockPlan, OnSwitch, Plan, PlanError, Window, cost, flow_sigmas
+from ..avgen_core.plan.picture import noise_picture
+from . import types
+
+STEPS = "Denoising steps of every frame."
+SHIFT = "Above 1, more of the steps are spent at high noise."
+WINDOW = "Most frames that the model sees at once, the ones in work included. It was trained with 16."
+SINK = "First frames of the video that stay visible for ever, inside the window."
+SWITCH = "When the prompt changes: recache computes the visible frames anew under the new prompt; keep leaves them."
+FRAMES = "Frames for the picture and the cost; also the length of a closed asynchronous schedule (the sampler's own length wins)."
+SWITCHES = [option.value for option in OnSwitch]
+
+
+def on_switch(value: str) -> OnSwitch:
+    """The combo's value; the server lets any text through."""
+    if value not in SWITCHES:
+        raise PlanError(f"on_prompt_change is {value!r}; allowed: {', '.join(SWITCHES)}")
+    return OnSwitch(value)
+
+
+def schedule_outputs() -> list[io.Output]:
+    return [
+        types.Plan.Output(display_name="schedule", tooltip="For the causal sampler."),
+        io.Image.Output(display_name="picture", tooltip="Noise levels over frames (across) and passes (down)."),
+        io.String.Output(display_name="cost", tooltip="Passes and frame evaluations before anything is computed."),
+    ]
+
+
+def priced(plan: Plan, frames: int) -> io.NodeOutput:
+    picture = torch.from_numpy(noise_picture(plan, frames).astype(np.float32) / 255)[None]
+    return io.NodeOutput(plan, picture, str(cost(plan, frames)))
+
+
+class AVGenBlockSchedule(io.ComfyNode):
+    """Block after block."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AVGenBlockSchedule",
+            display_name="Block Schedule (AVGen)",
+            category="AVGen/schedules",
+            description="Denoises one block of frames after the other; finished blocks stay visible through a rolling "
+            "key/value cache. Runs made with it can be extended exactly.",
+            inputs=[
+                io.Int.Input("steps", default=12, min=1, max=1000, tooltip=STEPS),
+                io.Float.Input("shift", default=1.5, min=0.1, max=20.0, step=0.1, tooltip=SHIFT),
+                io.Int.Input("block", default=4, min=1, max=64, tooltip="Frames a block. The embedded model was trained with 1 and 4."),
+                io.Int.Input("window", default=16, min=1, max=4096, tooltip=WINDOW),
+                io.Int.Input("sink", default=0, min=0, max=1024, tooltip=SINK),
+                io.Combo.Input("on_prompt_change", options=SWITCHES, default=OnSwitch.RECACHE.value, tooltip=SWITCH),
+                io.Int.Input("frames", default=64, min=1, max=100_000, tooltip=FRAMES),
+            ],
+            outputs=schedule_outputs(),
+        )
+
+    @classmethod
+    def execute(cls, steps: int, shift: float, block: int, window: int, sink: int, on_prompt_change: str, frames: int) -> io.NodeOutput:
+        plan = BlockPlan(
+            flow_sigmas(steps, shift), block=block, window=Window(window, sink), on_switch=on_switch(on_prompt_change)
+        )
+        return priced(plan, frames)
+
+
+class AVGenAsynchronousSchedule(io.ComfyNode):
+    """Neighbouring frames a few steps apart."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AVGenAsynchronousSchedule",
+            display_name="Asynchronous Schedule (AVGen)",
+            category="AVGen/schedules",
+            description="AR-Diffusion's schedule: every frame is a fixed number of steps behind the one before it, so "
+            "that frames in work help each other. Kept open, a run can be extended exactly.",
+            inputs=[
+                io.Int.Input("steps", default=12, min=1, max=1000, tooltip=STEPS),
+                io.Float.Input("shift", default=1.5, min=0.1, max=20.0, step=0.1, tooltip=SHIFT),
+                io.Int.Input("difference", default=2, min=0, max=1000, tooltip="Steps between neighbouring frames: 0 = all together, as many as the steps = one frame after the other."),
+                io.Int.Input("window", default=16, min=1, max=4096, tooltip=WINDOW),
+                io.Int.Input("sink", default=0, min=0, max=1024, tooltip=SINK),
+                io.Boolean.Input("keep_open", default=True, tooltip="Keep the frames in work at the end, so that the run can be extended exactly; off finishes all frames and costs less."),
+                io.Combo.Input("on_prompt_change", options=SWITCHES, default=OnSwitch.RECACHE.value, tooltip=SWITCH),
+                io.Int.Input("frames", default=64, min=1, max=100_000, tooltip=FRAMES),
+            ],
+            outputs=schedule_outputs(),
+        )
+
+    @classmethod
+    def execute(cls, steps: int, shift: float, difference: int, window: int, sink: int, keep_open: bool, on_prompt_change: str, frames: int) -> io.NodeOutput:
+        plan = AsynchronousPlan(
+            flow_sigmas(steps, shift),
+            difference,
+            frames=None if keep_open else frames,
+            window=Window(window, sink),
+            on_switch=on_switch(on_prompt_change),
+        )
+        return priced(plan, frames)
