@@ -79,9 +79,7 @@ def to_clips(windows: np.ndarray) -> Tensor:
 
 def class_indices(attributes: list[Attributes]) -> dict[str, Tensor]:
     """The class of every attribute, {name: (N,)}."""
-    return {
-        name: torch.tensor([values.index(getattr(a, name)) for a in attributes]) for name, values in LABELS.items()
-    }
+    return {name: torch.tensor([values.index(getattr(a, name)) for a in attributes]) for name, values in LABELS.items()}
 
 
 @torch.inference_mode()

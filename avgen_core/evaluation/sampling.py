@@ -117,13 +117,12 @@ def sample_videos(
     videos = []
     for start in range(0, len(captions), sampling.batch):
         some = captions[start : start + sampling.batch]
-        latents = sample_latents(
-            model,
-            some,
-            frames,
-            replace(sampling, seed=sampling.seed + start),
-            lambda share, before=start, count=len(some): on_progress((before + share * count) / len(captions)),
-        )
+
+        def on_batch(share: float, before: int = start, batch: list[str] = some) -> None:
+            on_progress((before + share * len(batch)) / len(captions))
+
+        seeded = replace(sampling, seed=sampling.seed + start)
+        latents = sample_latents(model, some, frames, seeded, on_batch)
         videos += [to_pixels(decode_latents(model.autoencoder.decode, video)) for video in latents]
     return np.stack(videos)
 

@@ -17,7 +17,15 @@ from torch.nn import functional
 from ..diorama import Attributes, random_episode
 from ..training.corpus import clip_seed
 from ..training.loop import Training, TrainSpec, run
-from .classifier import CLASSIFIER, WINDOW, AttributeClassifier, ClassifierConfig, class_indices, save_classifier, to_clips
+from .classifier import (
+    CLASSIFIER,
+    WINDOW,
+    AttributeClassifier,
+    ClassifierConfig,
+    class_indices,
+    save_classifier,
+    to_clips,
+)
 
 TRAIN_SEED = 20
 DATA_SEED = 1_000_020  # far from the corpus's and the evaluation's, so that no clip is seen twice
@@ -89,7 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/classifier"), help="folder of the resumable state")
     parser.add_argument("--clips", type=int, default=2600, help="clips to render")
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()

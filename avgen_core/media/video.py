@@ -32,7 +32,8 @@ def write_video(path: Path, chunks: Iterable[np.ndarray], fps: float) -> int:
         stream.pix_fmt, stream.options = "yuv420p", {"crf": "17"}
         for chunk in chunks:
             for frame in chunk:
-                stream.height, stream.width = frame.shape[:2]
+                if count == 0:
+                    stream.height, stream.width = frame.shape[:2]
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
                 count += 1
         container.mux(stream.encode())

@@ -15,7 +15,7 @@ from .loop import Training, TrainSpec, run
 
 def to_unit(frames: np.ndarray) -> Tensor:
     """Frames (N, H, W, 3) uint8 to (N, 3, H, W) float in -1..1."""
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+    return torch.from_numpy(np.array(frames)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
 def random_frames(corpus: Corpus, step: int, count: int, seed: int) -> Tensor:

@@ -83,7 +83,7 @@ def causal_dit(config: CausalDiTConfig, reference: WanTransformer3DModel) -> Cau
 
 
 class ExactTimesteps(torch.nn.Module):
-    """The timesteps' sinusoid in float64, as Wan's own code has it; diffusers rounds the angles to float32."""
+    """The timesteps' sinusoid in float64, as in Wan's own code; diffusers rounds the angles to float32."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

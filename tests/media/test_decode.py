@@ -1,0 +1,84 @@
+"""Readers of a run: the chunk size asked for changes nothing, and videos come back as they were written."""
+
+from __future__ import annotations
+
+
+import numpy as np
+import pytest
+import torch
+
+from avgen_core.media.decode import decode_run, encode_frames
+from avgen_core.media.video import contact_sheet, enlarged, read_video, write_video
+from avgen_core.rollout.archive import pack_run, unpack_run
+from avgen_core.rollout.files import RunError
+from avgen_core.rollout.generate import Order, generate, prepare
+from avgen_core.rollout.run import Run
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Run:
+    denoiser = tiny.denoiser()
+    job = prepare(denoiser, Order(tiny.block_plan(), tiny.prompts(), 22, 0, 8.0, 1.0))
+    return generate(denoiser, job, tmp_path_factory.mktemp("run") / "run")
+
+
+@pytest.fixture(scope="module")
+def decoder() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.ConvTranspose2d(tiny.SHAPE[0], 3, 8, stride=8)
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 8, 100])
+def test_the_chunk_size_changes_nothing(run, decoder, chunk):
+    whole = torch.cat(list(decode_run(run, decoder)))
+    pieces = list(decode_run(run, decoder, chunk=chunk))
+    assert all(len(piece) == chunk for piece in pieces[:-1])
+    assert torch.equal(torch.cat(pieces), whole)
+
+
+def test_a_part_equals_the_same_part_of_the_whole(run, decoder):
+    whole = torch.cat(list(decode_run(run, decoder)))
+    assert torch.equal(torch.cat(list(decode_run(run, decoder, 3, 17))), whole[3:17])
+
+
+def test_encoding_takes_frames_in_the_order_they_come():
+    frames = torch.rand(11, 8, 8, 3)
+    latents = encode_frames(lambda images: images.mean(dim=(2, 3), keepdim=True), frames)
+    torch.testing.assert_close(latents[:, :, 0, 0], frames.mean(dim=(1, 2)) * 2 - 1)
+
+
+def test_a_video_has_its_frames_and_size(tmp_path):
+    frames = torch.linspace(0, 1, 10)[:, None, None, None].expand(10, 16, 16, 3)
+    count = write_video(tmp_path / "a.mp4", (enlarged(part, 64) for part in frames.split(4)), 8.0)
+    read = np.stack(list(read_video(tmp_path / "a.mp4")))
+    assert count == len(read) == 10
+    assert read.shape[1:] == (64, 64, 3)
+    assert np.abs(read[:, 32, 32, 0] / 255 - frames[:, 0, 0, 0].numpy()).max() < 0.03
+
+
+def test_a_contact_sheet_shows_every_frame():
+    sheet = contact_sheet(torch.rand(10, 16, 16, 3), columns=4, tile=32)
+    assert sheet.size == (128, 96)
+
+
+def test_a_run_file_gives_the_run_back(tmp_path, run):
+    path = pack_run(run, tmp_path / "a.avgen")
+    again = unpack_run(path, tmp_path / "runs")
+    assert torch.equal(again.latents(), run.latents())
+    assert again.recipe == run.recipe
+    assert unpack_run(path, tmp_path / "runs").folder == again.folder
+
+
+def test_damaged_and_foreign_run_files_are_refused_and_leave_nothing(tmp_path, run):
+    path = pack_run(run, tmp_path / "a.avgen")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(RunError, match=r"a.avgen is not a run file or is truncated"):
+        unpack_run(path, tmp_path / "runs")
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "b.avgen", "w") as archive:
+        archive.writestr("../evil.txt", "out")
+    with pytest.raises(RunError, match=r"holds '../evil.txt'"):
+        unpack_run(tmp_path / "b.avgen", tmp_path / "runs")
+    assert list((tmp_path / "runs").iterdir()) == []
