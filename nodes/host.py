@@ -11,6 +11,7 @@ import comfy.utils
 import folder_paths
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
 from PIL import Image
 from server import PromptServer
 from torch import Tensor, nn
@@ -117,11 +118,13 @@ def stop_if_cancelled() -> None:
     comfy.model_management.throw_exception_if_processing_interrupted()
 
 
-def tell(node_id: str | None, message: str, *, warning: bool = False) -> None:
-    """Show a message on the node, and in the log for those who queue without a page."""
+def tell(node: type[io.ComfyNode], message: str, *, warning: bool = False) -> None:
+    """Show a message on a running node, and in the log for those who queue without a page."""
     (log.warning if warning else log.info)("%s", message)
-    if node_id and PromptServer.instance is not None:
-        PromptServer.instance.send_progress_text(message, node_id)
+    node_id = node.hidden and node.hidden.unique_id
+    server = getattr(PromptServer, "instance", None)
+    if node_id and server is not None:
+        server.send_progress_text(message, node_id)
 
 
 def runs_folder() -> Path:

@@ -46,6 +46,6 @@ class AVGenPromptSchedule(io.ComfyNode):
         unknown = model and [w for t in schedule.texts() for w in unknown_words(t, model.model.vocabulary)]
         if unknown:
             warning = warning_text(unknown)
-            host.tell(cls.hidden.unique_id, f"Warning: {warning}", warning=True)
+            host.tell(cls, f"Warning: {warning}", warning=True)
             understood = f"{understood}\nWarning: {warning}"
         return io.NodeOutput(schedule, understood)

@@ -90,7 +90,7 @@ class AVGenSampleCausal(io.ComfyNode):
             if (folder / "run.json").exists():
                 kept = Run.load(folder).frames
                 host.tell(
-                    cls.hidden.unique_id,
+                    cls,
                     f"Stopped: {kept} of {job.recipe.frames} frames are kept in {folder.parent.name}/{folder.name}; "
                     "queue the same graph again to resume",
                 )

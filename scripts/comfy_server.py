@@ -77,6 +77,14 @@ class Preview:
 
 
 @dataclass(frozen=True)
+class Text:
+    """A message that a node showed while it ran."""
+
+    node: str
+    text: str
+
+
+@dataclass(frozen=True)
 class OutputFile:
     """One file that a node saved, and where it lies under the server's folders."""
 
@@ -94,6 +102,7 @@ class Run:
     error: dict[str, Any] | None = None
     events: list[Event] = field(default_factory=list)
     previews: list[Preview] = field(default_factory=list)
+    texts: list[Text] = field(default_factory=list)
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -336,7 +345,7 @@ class ComfyServer:
             if not message:
                 raise ServerError(f"the server went away:\n{self._last_words()}")
             if isinstance(message, bytes):
-                add_preview(run, message)
+                add_binary(run, message)
                 continue
             event = parse_event(message, seconds)
             if event.data.get("prompt_id", run.prompt_id) != run.prompt_id:
@@ -367,10 +376,12 @@ def note_end(run: Run, event: Event) -> None:
         run.status, run.error = event.kind.removeprefix("execution_"), event.data
 
 
-def add_preview(run: Run, message: bytes) -> None:
-    """Binary messages: a kind, then for an image its format (1) or the length of its metadata (4)."""
+def add_binary(run: Run, message: bytes) -> None:
+    """A kind, then for an image its format (1) or the length of its metadata (4), for a text that of its node (3)."""
     kind, second = struct.unpack(">II", message[:8])
     if kind == 1:
         run.previews.append(Preview(message[8:], {}))
+    elif kind == 3:
+        run.texts.append(Text(message[8 : 8 + second].decode(), message[8 + second :].decode()))
     elif kind == 4:
         run.previews.append(Preview(message[8 + second :], json.loads(message[8 : 8 + second])))

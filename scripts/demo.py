@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 WORKFLOWS = environment.ROOT / "workflows" / "api"
 OUTPUT = environment.ROOT / "output"
-RUN_SUFFIX = ".run.safetensors"
+RUN_SUFFIX = ".avgen"
+GIVEN, BLOCK = 12, 4  # frames of a video that an approximate extension begins with, in whole blocks
 SHEET_COLUMNS, SHEET_ROWS, SHEET_TILE = 4, 3, 256
 
 
@@ -101,7 +102,7 @@ def default_output(prompt: str, extend: Path | None) -> Path:
 def build_workflow(job: Job, server: ComfyServer) -> Workflow:
     """The shipped workflow for this job, with the job's values in it."""
     values: dict[str, dict[str, Any]] = {
-        "AVGenPromptSchedule": {"text": job.prompt},
+        "AVGenPromptSchedule": {"text": job.prompt, "frames": job.frames},
         "AVGenSampleCausal": {"frames": job.frames, "seed": job.seed},
         "AVGenSaveRun": {"filename_prefix": job.output.stem},
         "SaveVideo": {"filename_prefix": job.output.stem},
@@ -113,8 +114,16 @@ def build_workflow(job: Job, server: ComfyServer) -> Workflow:
         values["AVGenLoadRun"] = {"run": give(server, job.earlier_run)}
         return fill("extend", values)
     missing = job.extend.with_suffix(RUN_SUFFIX).name
-    print(f"There is no {missing} beside the video: its last frames are encoded instead (approximate).")
+    given = min(GIVEN, sum(1 for _ in frames_of(job.extend)) // BLOCK * BLOCK)
+    if given == 0:
+        raise SystemExit(f"{job.extend.name} is too short to go on from: {BLOCK} frames are needed.")
+    print(
+        f"There is no {missing} beside the video: its last {given} frames are encoded anew, "
+        "so the new frames follow approximately."
+    )
     values["LoadVideo"] = {"file": give(server, job.extend)}
+    values["AVGenEncodeFrames"] = {"last": given}
+    values["AVGenDecodeRun"] = {"start": given}
     return fill("extend_video", values)
 
 
@@ -242,6 +251,7 @@ def main() -> int:
             if not run.ok:
                 print(f"ComfyUI could not make the video. {run.explanation}", file=sys.stderr)
                 return 1
+            print(*(f"{said.text}" for said in run.texts), sep="\n", end="\n" if run.texts else "")
             made = collect(job, server, run)
     except Rejected as error:
         print(f"ComfyUI refused the workflow.\n{error}", file=sys.stderr)

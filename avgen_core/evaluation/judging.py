@@ -59,7 +59,7 @@ def last_window(videos: np.ndarray) -> np.ndarray:
     return videos[:, -WINDOW:]
 
 
-def spread_windows(videos: np.ndarray, start: int, stop: int, count: int = 3) -> np.ndarray:
+def spread_windows(videos: np.ndarray, start: int, stop: int, count: int) -> np.ndarray:
     """`count` windows of each video between two frames, evenly spread: (N * count, 12, H, W, 3), video by video."""
     starts = np.linspace(start, stop - WINDOW, count).round().astype(int)
     return np.stack([video[s : s + WINDOW] for video in videos for s in starts])

@@ -12,7 +12,7 @@ Z95 = 1.959964
 Interval = tuple[float, float]
 
 
-def wilson(successes: int, count: int, z: float = Z95) -> Interval:
+def wilson(successes: float, count: float, z: float = Z95) -> Interval:
     """Wilson's score interval of a share; (0, 1) when nothing was counted."""
     if not 0 <= successes <= count:
         raise ValueError(f"{successes} successes of {count} is not a share")

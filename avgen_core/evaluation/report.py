@@ -42,7 +42,7 @@ class Measure:
 
     @property
     def passed(self) -> bool | None:
-        return None if self.target is None else self.score >= self.target
+        return None if self.target is None else round(self.score, 6) >= self.target
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; numbers that are not finite become null."""

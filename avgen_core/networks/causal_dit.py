@@ -55,8 +55,12 @@ class CausalDiTConfig:
 class KeyValueCache(Protocol):
     """What a forward asks of a cache. Keys are before rotation; shapes are (B, frames, tokens, heads, head_dim)."""
 
-    def read(self, layer: int) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Keys, values and positions (frames,) of the visible context, or None when there is none."""
+    @property
+    def positions(self) -> Tensor:
+        """Rotary positions (frames,) of the visible context, which may be empty."""
+
+    def read(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of the visible context; asked only when there is one."""
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Offer keys and values of this pass's frames; the cache keeps those that are committed."""
@@ -115,12 +119,11 @@ class Attention(nn.Module):
 class FrameContext:
     """What all layers of one forward share: where frames are, what they see, and which prompt each one has."""
 
-    rows: int
-    columns: int
     rotation: tuple[Tensor, Tensor]
-    mask: Tensor | None  # (query tokens, query tokens) bool; the context is always visible
+    mask: Tensor | None  # (query tokens, context and query tokens) bool
     prompt_of_frame: Tensor  # (B, F) index into the prompts of TextKeys
     cache: KeyValueCache | None
+    context_rotation: tuple[Tensor, Tensor] | None
 
 
 class Block(nn.Module):
@@ -128,7 +131,7 @@ class Block(nn.Module):
 
     def __init__(self, config: CausalDiTConfig, layer: int, operations=nn) -> None:
         super().__init__()
-        self.layer, self.head_dim = layer, config.head_dim
+        self.layer = layer
         self.norm1 = operations.LayerNorm(config.dim, config.eps, elementwise_affine=False)
         self.self_attn = Attention(config, operations)
         self.norm3 = operations.LayerNorm(config.dim, config.eps) if config.cross_attn_norm else nn.Identity()
@@ -156,16 +159,11 @@ class Block(nn.Module):
         queries = rotate(attention.queries(x), frames.rotation)
         rotated, mask = rotate(keys, frames.rotation), frames.mask
         if frames.cache is not None:
-            context = frames.cache.read(self.layer)
             frames.cache.write(self.layer, keys, values)
-            if context is not None:
-                past_keys, past_values, positions = context
-                turn = rotation(positions, frames.rows, frames.columns, self.head_dim)
-                rotated = torch.cat([rotate(past_keys, turn).type_as(rotated), rotated], dim=1)
-                values = torch.cat([past_values.type_as(values), values], dim=1)
-                if mask is not None:
-                    past_tokens = past_keys.shape[1] * past_keys.shape[2]
-                    mask = functional.pad(mask, (past_tokens, 0), value=True)
+        if frames.context_rotation is not None:
+            past_keys, past_values = frames.cache.read(self.layer)
+            rotated = torch.cat([rotate(past_keys, frames.context_rotation).type_as(rotated), rotated], dim=1)
+            values = torch.cat([past_values.type_as(values), values], dim=1)
         out = attention.attend(*(y.flatten(1, 2) for y in (queries, rotated, values)), mask)
         return out.unflatten(1, x.shape[1:3])
 
@@ -204,11 +202,14 @@ def timestep_sinusoid(timesteps: Tensor, dim: int) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=-1).float()
 
 
-def group_mask(groups: Tensor, tokens: int) -> Tensor | None:
-    """Frames (F,) of causal groups to a (F * tokens, F * tokens) mask: a frame sees its own and earlier groups."""
+def group_mask(groups: Tensor, tokens: int, context: int = 0) -> Tensor | None:
+    """Causal groups (F,) to a (F * tokens, (context + F) * tokens) mask; None where everything is visible.
+
+    A frame sees its own and earlier groups, and all `context` frames before them.
+    """
     if bool((groups == groups[0]).all()):
         return None
-    visible = groups[None, :] <= groups[:, None]
+    visible = functional.pad(groups[None, :] <= groups[:, None], (context, 0), value=True)
     return visible.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
 
 
@@ -263,17 +264,18 @@ class CausalDiT(nn.Module):
             raise ValueError(f"latent size {height}x{width} must be a multiple of the patch {patch[1]}x{patch[2]}")
         rows, columns = height // patch[1], width // patch[2]
         device = latents.device
+        tokens, head_dim = rows * columns, self.config.head_dim
         if positions is None:
             positions = torch.arange(count, device=device)
         if prompt_of_frame is None:
             prompt_of_frame = torch.arange(batch, device=device)[:, None].expand(-1, count)
+        context = None if cache is None or not len(cache.positions) else cache.positions.to(device)
         frames = FrameContext(
-            rows=rows,
-            columns=columns,
-            rotation=rotation(positions, rows, columns, self.config.head_dim),
-            mask=None if groups is None else group_mask(groups, rows * columns),
+            rotation=rotation(positions, rows, columns, head_dim),
+            mask=None if groups is None else group_mask(groups, tokens, 0 if context is None else len(context)),
             prompt_of_frame=prompt_of_frame,
             cache=cache,
+            context_rotation=None if context is None else rotation(context, rows, columns, head_dim),
         )
         x = rearrange(self.patch_embedding(latents), "b d f h w -> b f (h w) d")
         sinusoid = timestep_sinusoid(timesteps, self.config.freq_dim).to(x)

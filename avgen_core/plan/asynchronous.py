@@ -94,16 +94,19 @@ class AsynchronousPlan:
         check_sigmas(self.sigmas)
         if self.block < 1:
             raise PlanError(f"block must be at least 1 frame, got {self.block}")
+        if self.frames is not None and self.frames < 1:
+            raise PlanError(f"frames must be at least 1, or None for an open video, got {self.frames}")
         for name, count in (("frames", self.frames or 0), ("given frames", self.given)):
             if count % self.block:
                 raise PlanError(f"{count} {name} do not fill whole blocks of {self.block}")
+        rule = self.rule
         if self.window.size is not None:
             room = self.window.size - self.window.sink
             if room < self.block:
                 raise PlanError(f"a window of {self.window.size} frames has no room for a block of {self.block}")
-            self.rule.check_window(self._units, room // self.block)
+            rule.check_window(self._units, room // self.block)
         elif self._units is None and self.difference == 0:
-            self.rule.started(1, None)
+            rule.started(1, None)
 
     @property
     def rule(self) -> ADRule:
@@ -122,7 +125,7 @@ class AsynchronousPlan:
         for unit in range(rule.ready):
             frames = range(unit * self.block, (unit + 1) * self.block)
             queries = tuple(self._shown(f, Action.COMMIT, f) for f in frames)
-            context = self.window.slots(cached)
+            context = self.window.slots(cached, frames.start)
             kept = self.window.visible(frames.stop, self.block)
             yield Pass(queries, context, emits=tuple(frames), evicts=self._lost([*cached, *frames], kept))
             cached = kept
@@ -132,16 +135,17 @@ class AsynchronousPlan:
             newest = range(begun * self.block, started * self.block)
             if newest and cached and self.on_switch is OnSwitch.RECACHE and changed(newest.start - 1, newest[-1]):
                 yield from self._recache(newest[-1], cached)
-            finished = range((first - 1) * self.block, first * self.block) if self._commits(row, first) else range(0)
             active = range(first * self.block, started * self.block)
+            clean = range((first - 1) * self.block, first * self.block) if self._commits(row, first) else range(0)
+            finished = self._entering(clean, len(active))
             incoming = len(active) + len(finished)
             visible = self._held(cached, incoming)
             ending = [unit for unit in range(first, started) if rule.done(row, unit) == rule.steps]
             yield Pass(
                 (*(self._shown(f, Action.COMMIT, f) for f in finished), *(self._stepped(row, f) for f in active)),
-                self.window.slots(visible),
+                self.window.slots(visible, min([*finished, *active])),
                 emits=tuple(f for unit in ending for f in range(unit * self.block, (unit + 1) * self.block)),
-                evicts=self._lost(cached, visible),
+                evicts=self._lost([*cached, *clean], [*visible, *finished]),
             )
             cached = [*visible, *finished]
             first, begun, row = first + len(ending), started, row + 1
@@ -149,6 +153,13 @@ class AsynchronousPlan:
     def _commits(self, row: int, first: int) -> bool:
         """Whether the unit before `first` was finished by the row before, so that its clean keys are still missing."""
         return first > self.rule.ready and self.rule.done(row, first - 1) == self.rule.steps + 1
+
+    def _entering(self, clean: range, active: int) -> list[int]:
+        """Which frames of a unit just finished the window has room for beside `active` frames in flight."""
+        if self.window.size is None:
+            return list(clean)
+        room = max(0, self.window.size - self.window.sink - active)
+        return [frame for frame in clean if frame < self.window.sink or frame >= clean.stop - room]
 
     def _held(self, cached: list[int], incoming: int) -> list[int]:
         """The cached frames that stay visible beside `incoming` frames."""
@@ -174,7 +185,7 @@ class AsynchronousPlan:
         return Query(frame, 1000 * sigma, step_action(self.solver, after), frame, frame, sigma, after, index, group)
 
     def _recache(self, prompt_at: int, cached: list[int]) -> Iterator[Pass]:
-        slots = self.window.slots(cached)
+        slots = self.window.slots(cached, prompt_at)
         windowed = [slot for slot in slots if slot.frame >= self.window.sink]
         if windowed:
             sinks = tuple(slot for slot in slots if slot.frame < self.window.sink)
@@ -207,6 +218,8 @@ class WindowedAsynchronousPlan:
     finished_timestep: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.block < 1:
+            raise PlanError(f"block must be at least 1 frame, got {self.block}")
         for name, count in (("frames", self.frames), ("window", self.window), ("given frames", self.given)):
             if count % self.block:
                 raise PlanError(f"{name}: {count} is not a multiple of the block of {self.block} frames")

@@ -44,6 +44,12 @@ class Window:
     sink: int = 0
     sink_positions: SinkPositions = SinkPositions.KEPT
 
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 1:
+            raise PlanError(f"a window must hold at least 1 frame, got {self.size}")
+        if self.sink < 0:
+            raise PlanError(f"a sink must be 0 frames or more, got {self.sink}")
+
     def visible(self, committed: int, incoming: int) -> list[int]:
         """Which of the frames 0..committed-1 the next `incoming` frames see."""
         if self.size is None or committed + incoming <= self.size:
@@ -52,12 +58,12 @@ class Window:
         recent = max(0, self.size - incoming - sink)
         return [*range(sink), *range(max(sink, committed - recent), committed)]
 
-    def slots(self, frames: list[int]) -> tuple[Slot, ...]:
-        """Rotary positions of visible frames."""
+    def slots(self, frames: list[int], following: int) -> tuple[Slot, ...]:
+        """Rotary positions of visible frames; `following` is the first frame that sees them."""
         if self.sink_positions is SinkPositions.KEPT:
             return tuple(Slot(frame, frame) for frame in frames)
         recent = [frame for frame in frames if frame >= self.sink]
-        before = (recent[0] if recent else max(frames, default=0) + 1) - self.sink
+        before = (recent[0] if recent else following) - (len(frames) - len(recent))
         return tuple(Slot(frame, before + frame if frame < self.sink else frame) for frame in frames)
 
 
@@ -86,7 +92,7 @@ class BlockPlan:
         if self.block < 1:
             raise PlanError(f"block must be at least 1 frame, got {self.block}")
         size, sink = self.window.size, self.window.sink
-        if sink < 0 or (size is not None and size < self.block + sink):
+        if size is not None and size < self.block + sink:
             raise PlanError(
                 f"a window of {size} frames cannot hold a block of {self.block} and a sink of {sink}: "
                 f"use a window of at least {self.block + sink}"
@@ -114,7 +120,7 @@ class BlockPlan:
         previous = 0
         for frames in self._blocks():
             visible = self.window.visible(frames.start, len(frames))
-            context = self.window.slots(visible)
+            context = self.window.slots(visible, frames.start)
             if frames.start < self.given:
                 yield self._commit(frames, context, emits=tuple(frames))
             else:

@@ -32,16 +32,14 @@ class CacheView:
     def __init__(self, cache: FrameCache, slots: tuple[Slot, ...], stored: list[tuple[int, int]]) -> None:
         """`stored`: (row among the pass's frames, frame number) of each frame whose keys enter the cache."""
         self._cache, self._frames = cache, [slot.frame for slot in slots]
-        self._positions = torch.tensor([slot.position for slot in slots], dtype=torch.float64)
+        self.positions = torch.tensor([slot.position for slot in slots], dtype=torch.float64)
         self._stored = stored
         self._new: list[tuple[Tensor, Tensor]] = []
 
-    def read(self, layer: int) -> tuple[Tensor, Tensor, Tensor] | None:
-        if not self._frames:
-            return None
+    def read(self, layer: int) -> tuple[Tensor, Tensor]:
         keys = torch.stack([self._cache.keys[frame][layer] for frame in self._frames], dim=1)
         values = torch.stack([self._cache.values[frame][layer] for frame in self._frames], dim=1)
-        return keys, values, self._positions.to(keys.device)
+        return keys, values
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
         if self._stored:

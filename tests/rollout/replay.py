@@ -1,13 +1,14 @@
 """The reference for every cache: the same passes again from latents alone, with what each frame saw written out.
 
-A cached key is the trace of an event: a frame was shown at a timestep, under a prompt, at a position, and saw certain
-earlier events. The replay keeps these facts instead of keys. For every pass it computes all events that the pass
-depends on together with the pass itself, layer by layer, from latents to velocity.
+A cached key is the trace of an event: a frame was shown at a timestep, under a prompt, at a position, and saw
+certain earlier events. The replay keeps these facts instead of keys. For every pass it computes all events that the
+pass depends on together with the pass itself, layer by layer, from latents to velocity.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from einops import rearrange
@@ -31,16 +32,25 @@ class Seen:
 
 @dataclass(frozen=True)
 class Event:
-    """One pass: its frames (F, C, H, W), their prompts in each guidance branch, and the earlier frames they saw."""
+    """One pass: its frames (F, C, H, W), their prompts in each guidance branch, the earlier frames they saw."""
 
     queries: tuple[Query, ...]
     latents: Tensor
     prompts: tuple[tuple[PromptMix, ...], ...]
     context: tuple[Seen, ...]
 
-    def visible_to(self, row: int) -> list[int]:
-        """Which frames of the pass frame number `row` sees."""
-        return [other for other, q in enumerate(self.queries) if q.group <= self.queries[row].group]
+    def by_group(self) -> list[tuple[list[int], list[int]]]:
+        """The rows of each group, and the rows of the pass that they see: their own and earlier groups."""
+        groups = [query.group for query in self.queries]
+        return [
+            ([row for row, g in enumerate(groups) if g == group], [row for row, g in enumerate(groups) if g <= group])
+            for group in sorted(set(groups))
+        ]
+
+
+@cache
+def turn(positions: tuple[int, ...], rows: int, columns: int, head_dim: int) -> tuple[Tensor, Tensor]:
+    return rotation(torch.tensor(positions), rows, columns, head_dim)
 
 
 class ReplayDenoiser(CausalWanDenoiser):
@@ -100,42 +110,34 @@ class ReplayDenoiser(CausalWanDenoiser):
         embeddings: dict[int, Tensor],
         grid: tuple[int, int],
     ) -> dict[int, Tensor]:
-        block = network.blocks[layer]
-        attention, head_dim = block.self_attn, network.config.head_dim
-        modulations = {
-            number: (block.modulation + network.time_projection(e).unflatten(-1, (6, -1)))[:, :, None].unbind(1)
-            for number, e in embeddings.items()
-        }
-        normed = {
-            number: block.norm1(x) * (1 + modulations[number][1]) + modulations[number][0]
-            for number, x in hidden.items()
-        }
+        block, head_dim = network.blocks[layer], network.config.head_dim
+        attention = block.self_attn
+        modulations, normed = {}, {}
+        for number, embedding in embeddings.items():
+            modulation = block.modulation + network.time_projection(embedding).unflatten(-1, (6, -1))
+            modulations[number] = shift, scale, *_ = modulation[:, :, None].unbind(1)
+            normed[number] = block.norm1(hidden[number]) * (1 + scale) + shift
         keys_values = {number: attention.keys_values(x) for number, x in normed.items()}
 
-        def at(x: Tensor, position: int) -> Tensor:
-            """(tokens, heads, head_dim) turned to a position."""
-            return rotate(x[None, None], rotation(torch.tensor([position]), *grid, head_dim))[0, 0]
-
-        def seen_by(number: int, row: int) -> tuple[Tensor, Tensor]:
-            event = events[number]
-            shown = [(s.event, s.row, s.position) for s in event.context]
-            shown += [(number, other, event.queries[other].position) for other in event.visible_to(row)]
-            keys = [at(keys_values[n][0][r], position) for n, r, position in shown]
-            return torch.cat(keys), torch.cat([keys_values[n][1][r] for n, r, _ in shown])
+        def at(x: Tensor, positions: list[int]) -> Tensor:
+            """(F, tokens, heads, head_dim) turned to positions, as one row of tokens (1, F * tokens, ...)."""
+            return rotate(x[None], turn(tuple(positions), *grid, head_dim)).flatten(1, 2)
 
         result = {}
         for number, event in events.items():
             _, _, gate1, shift2, scale2, gate2 = modulations[number]
-            queries, mixed = attention.queries(normed[number]), []
-            for row, query in enumerate(event.queries):
-                keys, values = seen_by(number, row)
-                mixed.append(attention.attend(at(queries[row], query.position)[None], keys[None], values[None]))
-            x = hidden[number] + torch.cat(mixed) * gate1
-            crossed, texts = block.norm3(x), [self._keys_of(mix) for mix in event.prompts[branch]]
-            told = [
-                block.cross_attn.attend(block.cross_attn.queries(crossed[row])[None], *text.layers[layer])
-                for row, text in enumerate(texts)
-            ]
-            x = x + torch.cat(told)
+            queries, mixed = attention.queries(normed[number]), torch.empty_like(hidden[number])
+            for rows, visible in event.by_group():
+                shown = [(seen.event, seen.row, seen.position) for seen in event.context]
+                shown += [(number, row, event.queries[row].position) for row in visible]
+                keys = torch.stack([keys_values[n][0][row] for n, row, _ in shown])
+                values = torch.stack([keys_values[n][1][row] for n, row, _ in shown])
+                seeing = at(queries[rows], [event.queries[row].position for row in rows])
+                seen = at(keys, [position for _, _, position in shown])
+                mixed[rows] = attention.attend(seeing, seen, values.flatten(0, 1)[None]).unflatten(1, (len(rows), -1))[0]
+            x = hidden[number] + mixed * gate1
+            asking = block.cross_attn.queries(block.norm3(x))
+            texts = [self._keys_of(mix).layers[layer] for mix in event.prompts[branch]]
+            x = x + torch.cat([block.cross_attn.attend(q[None], *text) for q, text in zip(asking, texts, strict=True)])
             result[number] = x + block.ffn(block.norm2(x) * (1 + scale2) + shift2) * gate2
         return result

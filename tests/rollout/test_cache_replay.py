@@ -6,37 +6,51 @@ import pytest
 import torch
 from torch import Tensor
 
-from avgen_core.plan import AsynchronousPlan, BlockPlan, OnSwitch, SinkPositions, Window, flow_sigmas
-from avgen_core.plan.block import Solver
+from avgen_core.plan import (
+    AsynchronousPlan,
+    BlockPlan,
+    OnSwitch,
+    SinkPositions,
+    Solver,
+    Window,
+    flow_sigmas,
+    passes_until,
+)
 from avgen_core.rollout.denoiser import Denoiser, Request
 from avgen_core.rollout.executor import Executor
 from avgen_core.rollout.noise import SeededNoise
+from avgen_core.systems.causal_wan import CausalWanDenoiser
 from tests import tiny
 from tests.rollout.replay import ReplayDenoiser
 
-FRAMES = 14
-SWITCH = "0: a cat\n6: a dog\n11: a bus"
+FRAMES = 12
+SWITCH = "0: a cat\n5: a dog\n9: a bus"
 KEPT = Window(6, 1)
 ROLLING = Window(7, 2, SinkPositions.ROLLING)
+Plan = BlockPlan | AsynchronousPlan
 
 
-def rollout(denoiser: Denoiser, plan: BlockPlan | AsynchronousPlan, text: str, frames: int = FRAMES) -> Tensor:
-    executor = Executor(denoiser, plan, tiny.prompts(text, "fog"), SeededNoise(5))
+def denoiser(guidance: float = 1.0) -> CausalWanDenoiser:
+    """The tiny system with weights so large that what a frame sees decides what it becomes."""
+    system = tiny.denoiser(guidance)
+    for parameter in system.network.blocks.parameters():
+        if parameter.ndim > 1:
+            parameter.data.mul_(3)
+    return system
+
+
+def rollout(system: Denoiser, plan: Plan, text: str, frames: int = FRAMES) -> Tensor:
+    executor = Executor(system, plan, tiny.prompts(text, "fog"), SeededNoise(5))
     return torch.cat([done.finished for done in executor.run(frames)])
 
 
-def both_ways(plan: BlockPlan | AsynchronousPlan, text: str, guidance: float) -> tuple[Tensor, Tensor]:
+def both_ways(plan: Plan, text: str, guidance: float) -> tuple[Tensor, Tensor]:
     """The frames of the cached system and of the replay."""
-    return (
-        rollout(tiny.denoiser(guidance), plan, text),
-        rollout(ReplayDenoiser(tiny.denoiser(guidance)), plan, text),
-    )
+    return rollout(denoiser(guidance), plan, text), rollout(ReplayDenoiser(denoiser(guidance)), plan, text)
 
 
-def forgotten(plan: BlockPlan | AsynchronousPlan) -> set[int]:
-    """Frames that leave the cache on the way."""
-    executor = Executor(tiny.denoiser(), plan, tiny.prompts(), SeededNoise(5))
-    return {frame for done in executor.run(FRAMES) for frame in done.step.evicts}
+def difference(a: Tensor, b: Tensor) -> float:
+    return (a - b).abs().max().item()
 
 
 PLANS = {
@@ -51,44 +65,46 @@ PLANS = {
 }
 
 
-@pytest.mark.parametrize("guidance", [1.0, 2.5])
-@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 @torch.no_grad()
-def test_cached_equals_replay_after_evictions_and_prompt_switches(name, guidance):
-    cached, replayed = both_ways(PLANS[name], SWITCH, guidance)
+def test_cached_equals_replay_after_evictions_and_prompt_switches(plan):
+    cached, replayed = both_ways(plan, SWITCH, guidance=1.0)
     assert len(cached) >= FRAMES
-    assert forgotten(PLANS[name]), "frames left the cache on the way"
-    torch.testing.assert_close(cached, replayed, atol=1e-4, rtol=0)
+    assert any(step.evicts for step in passes_until(plan, FRAMES)), "frames leave the cache on the way"
+    assert difference(cached, replayed) < 1e-4
 
 
 @pytest.mark.parametrize("plan", [tiny.block_plan, tiny.asynchronous_plan], ids=["block", "asynchronous"])
 @torch.no_grad()
-def test_both_answers_to_a_prompt_switch_equal_their_replay(plan):
-    frames = {}
-    for on_switch in OnSwitch:
-        cached, replayed = both_ways(plan(on_switch=on_switch), SWITCH, 2.0)
-        torch.testing.assert_close(cached, replayed, atol=1e-4, rtol=0)
-        frames[on_switch] = cached
-    recached, kept = frames[OnSwitch.RECACHE], frames[OnSwitch.KEEP]
+def test_both_answers_to_a_prompt_switch_equal_their_replay_with_guidance(plan):
+    recached, replayed = both_ways(plan(on_switch=OnSwitch.RECACHE), SWITCH, guidance=2.5)
+    assert difference(recached, replayed) < 1e-4
+    kept, replayed = both_ways(plan(on_switch=OnSwitch.KEEP), SWITCH, guidance=2.5)
+    assert difference(kept, replayed) < 1e-4
     assert torch.equal(recached[:4], kept[:4])
-    assert (recached[8:] - kept[8:]).abs().max() > 1e-2, "recaching the window under the new prompt matters"
+    assert difference(recached[6:], kept[6:]) > 0.05, "recaching the window under the new prompt matters"
+
+
+@torch.no_grad()
+def test_sink_positions_matter():
+    """What the replays of both kinds of sinks would not show if positions hardly changed the frames."""
+    kept = rollout(denoiser(), tiny.block_plan(window=Window(7, 2)), "a cat")
+    rolling = rollout(denoiser(), tiny.block_plan(window=ROLLING), "a cat")
+    assert torch.equal(kept[:6], rolling[:6])
+    assert difference(kept, rolling) > 0.05
 
 
 @torch.no_grad()
 def test_evicted_frames_live_on_in_deep_keys():
     """Why the replay is the reference: computing the last window afresh is something else."""
     plan = tiny.block_plan(window=Window(4))
-    denoiser = tiny.denoiser()
-    executor = Executor(denoiser, plan, tiny.prompts(), SeededNoise(5))
+    executor = Executor(denoiser(), plan, tiny.prompts("a cat"), SeededNoise(5))
     frames = torch.cat([done.finished for done in executor.run(FRAMES)])
-    held = sorted(executor.state.cache.keys)
+    cache = executor.state.cache
+    held = sorted(cache.keys)
     fresh = whole_forward(frames[held], held, [frame // plan.block for frame in held])
-    first_layer, last_layer = (
-        max(difference(executor.state.cache.keys[frame][layer], fresh[frame][0][layer]) for frame in held)
-        for layer in (0, -1)
-    )
-    assert first_layer < 1e-5
-    assert last_layer > 1e-3
+    assert max(difference(cache.keys[frame][0], fresh[frame][0][0]) for frame in held) < 1e-5
+    assert max(difference(cache.keys[frame][-1], fresh[frame][0][-1]) for frame in held) > 0.05
 
 
 class Recorder:
@@ -97,20 +113,18 @@ class Recorder:
     def __init__(self) -> None:
         self.layers: list[tuple[Tensor, Tensor]] = []
 
-    def read(self, layer: int) -> None:
-        return None
+    positions = torch.empty(0)
+
+    def read(self, layer: int) -> tuple[Tensor, Tensor]:
+        raise AssertionError("there is no context to read")
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
         self.layers.append((keys, values))
 
 
-def difference(a: Tensor, b: Tensor) -> float:
-    return (a - b).abs().max().item()
-
-
-def whole_forward(frames: Tensor, positions: list[int], groups: list[int]) -> dict[int, tuple[Tensor, Tensor]]:
+def whole_forward(frames: Tensor, positions: list[int], groups: list[int]) -> dict[int, tuple[Tensor, ...]]:
     """Keys and values of clean frames (F, C, H, W), computed in one causal forward without a cache."""
-    network, recorder = tiny.network(), Recorder()
+    network, recorder = denoiser().network, Recorder()
     network(
         frames.transpose(0, 1)[None],
         torch.zeros(1, len(frames)),
@@ -123,12 +137,11 @@ def whole_forward(frames: Tensor, positions: list[int], groups: list[int]) -> di
     return {frame: (keys[:, :, row], values[:, :, row]) for row, frame in enumerate(positions)}
 
 
-@pytest.mark.parametrize(
-    "plan", [tiny.block_plan(window=Window()), tiny.asynchronous_plan(window=Window())], ids=["block", "asynchronous"]
-)
+@pytest.mark.parametrize("kind", [tiny.block_plan, tiny.asynchronous_plan], ids=["block", "asynchronous"])
 @torch.no_grad()
-def test_cache_equals_one_causal_forward_before_the_first_eviction(plan):
-    executor = Executor(tiny.denoiser(), plan, tiny.prompts("a cat"), SeededNoise(5))
+def test_cache_equals_one_causal_forward_before_the_first_eviction(kind):
+    plan = kind(window=Window())
+    executor = Executor(denoiser(), plan, tiny.prompts("a cat"), SeededNoise(5))
     frames = torch.cat([done.finished for done in executor.run(10)])
     unit = plan.block
     whole = whole_forward(frames, list(range(len(frames))), [frame // unit for frame in range(len(frames))])
@@ -136,8 +149,8 @@ def test_cache_equals_one_causal_forward_before_the_first_eviction(plan):
     assert sorted(cache.keys) == list(range(len(frames) - unit)), "all but the newest are committed"
     for frame in cache.keys:
         keys, values = whole[frame]
-        torch.testing.assert_close(cache.keys[frame], keys, atol=1e-4, rtol=0)
-        torch.testing.assert_close(cache.values[frame], values, atol=1e-4, rtol=0)
+        assert difference(cache.keys[frame], keys) < 1e-4
+        assert difference(cache.values[frame], values) < 1e-4
 
 
 class Watched:
@@ -157,14 +170,14 @@ class Watched:
 
 @torch.no_grad()
 def test_velocity_equals_one_causal_forward_over_clean_past_and_noisy_block():
-    denoiser, network = Watched(tiny.denoiser()), tiny.network()
+    watched, network = Watched(denoiser()), denoiser().network
     plan = tiny.block_plan(window=Window())
-    frames = rollout(denoiser, plan, "a cat", 8)
+    frames = rollout(watched, plan, "a cat", 8)
     text = network.text_keys(tiny.encode_text("a cat")[None])
-    for request, answer in denoiser.seen:
+    for request, answer in watched.seen:
         queries, past = request.step.queries, len(request.step.context)
         together = torch.cat([frames[:past], request.latents])
         timesteps = torch.tensor([[0.0] * past + [query.timestep for query in queries]])
         groups = torch.arange(len(together)) // plan.block
         velocity = network(together.transpose(0, 1)[None], timesteps, text, groups=groups)[0].transpose(0, 1)
-        torch.testing.assert_close(answer, velocity[past:], atol=1e-4, rtol=0)
+        assert difference(answer, velocity[past:]) < 1e-4

@@ -1,0 +1,60 @@
+"""`python -m avgen_core evaluate --json FILE`: measure the embedded model's videos; prints a table too."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ..systems.embedded import FOLDER, EmbeddedModel, load_embedded
+from .classifier import load_classifier
+from .evaluate import GUIDANCE, Settings, Trial, evaluate
+from .report import table
+from .sheet import write_sheet
+
+SYSTEMS: dict[str, Callable[[Path], EmbeddedModel]] = {"embedded": load_embedded}
+QUICK = {"clips": 4, "long_frames": 64, "long_clips": 1, "steps": 4}
+SETTINGS = ("clips", "frames", "long_frames", "long_clips", "seed", "guidance", "steps")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    add = parser.add_argument
+    add("--json", type=Path, required=True, metavar="FILE.json", help="where the result is written")
+    add("--sheet", type=Path, metavar="FILE.png", help="draw the worst and the best clips")
+    add("--clips", type=int, help="short clips, each of a random held-out combination (default: 60)")
+    add("--frames", type=int, help="frames of a short clip; the last 12 are judged (default: 24)")
+    add("--long", type=int, dest="long_frames", help="frames of the long videos, 0 = none (default: 256)")
+    add("--long-clips", type=int, help="how many long videos (default: 6)")
+    add("--system", choices=SYSTEMS, default="embedded", help="what is evaluated (default: embedded)")
+    add("--models", type=Path, default=FOLDER, help="folder of the weight files (default: models/demo)")
+    add("--seed", type=int, help="of captions, noise and renders (default: 0)")
+    add("--guidance", type=float, help=f"classifier-free guidance, 1 = off (default: {GUIDANCE})")
+    add("--steps", type=int, help="denoising steps a block (default: the model's own schedule)")
+    add("--threads", type=int, help="CPU threads")
+    add("--quick", action="store_true", help="a smoke test, with too few clips to judge a model by")
+
+
+def settings_from(options: argparse.Namespace) -> Settings:
+    """Options that were given, then those of --quick, then the defaults."""
+    given = {name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None}
+    return Settings(**{**(QUICK if options.quick else {}), **given})
+
+
+def run(options: argparse.Namespace) -> None:
+    """Evaluate, print the table, write the JSON and the sheet."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    trial = Trial(SYSTEMS[options.system](options.models), load_classifier(), settings_from(options))
+    outcome = evaluate(trial)
+    result = {"system": options.system, **outcome.to_json()}
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(result, indent=2) + "\n")
+    if options.sheet:
+        write_sheet(options.sheet, outcome.judged)
+    print(table(outcome.measures))
+    verdicts = [measure.passed for measure in outcome.measures if measure.target is not None]
+    print(f"{sum(verdicts)} of {len(verdicts)} targets met in {outcome.seconds['all']:.0f} s: {options.json}")

@@ -1,0 +1,266 @@
+"""The shipped workflows, described once; `build_workflows.py` writes both of their forms from this.
+
+A template is columns of nodes from left to right, each column a group on the page. Nodes have names here, and an
+input's value is either a widget's value or `From` another node's output.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class From:
+    """A link: the output of the node with this name (its first, unless named)."""
+
+    node: str
+    output: str | None = None
+
+
+@dataclass(frozen=True)
+class Node:
+    """Inputs that are not given have the node's own defaults. `height` 0: as much as it needs."""
+
+    name: str
+    type: str
+    inputs: dict[str, Any] = field(default_factory=dict)
+    title: str = ""
+    height: int = 0
+
+
+@dataclass(frozen=True)
+class Note:
+    """Text in Markdown; only on the page."""
+
+    text: str
+    height: int
+
+
+@dataclass(frozen=True)
+class Column:
+    title: str
+    width: int
+    nodes: tuple[Node | Note, ...]
+
+
+@dataclass(frozen=True)
+class Template:
+    """`on_page` is false for workflows that only programs queue."""
+
+    name: str
+    columns: tuple[Column, ...]
+    on_page: bool = True
+
+    @property
+    def nodes(self) -> list[Node]:
+        return [node for column in self.columns for node in column.nodes if isinstance(node, Node)]
+
+
+CAT = "an orange cat walks right in a green meadow"
+ENLARGED = {"upscale_method": "lanczos", "width": 512, "height": 512, "crop": "disabled"}
+SMALL = {"upscale_method": "area", "width": 64, "height": 64, "crop": "center"}
+MP4 = {"format": "mp4", "codec": "h264"}
+GIVEN = 12  # frames of an earlier video that a new run begins with, in whole blocks
+
+MODEL = Node("model", "AVGenLoadEmbedded")
+
+
+def prompts(name: str, text: str, frames: int | From, title: str = "") -> Node:
+    inputs = {"text": text, "frames": frames, "model": From("model")}
+    return Node(name, "AVGenPromptSchedule", inputs, title)
+
+
+def sampler(name: str, prompts: str, title: str = "", **inputs: Any) -> Node:
+    given = {"model": From("model"), "prompts": From(prompts), **inputs}
+    return Node(name, "AVGenSampleCausal", given, title)
+
+
+def save_run(run: str) -> Node:
+    return Node("save_run", "AVGenSaveRun", {"run": From(run)})
+
+
+def decode(run: str, **inputs: Any) -> Node:
+    return Node("decode", "AVGenDecodeRun", {"run": From(run), "vae": From("model", "vae"), **inputs})
+
+
+def enlarge(images: From, name: str = "enlarge") -> Node:
+    return Node(name, "ImageScale", {"image": images, **ENLARGED}, "Enlarge")
+
+
+def video(prefix: str, images: str = "enlarge") -> tuple[Node, Node]:
+    return (
+        Node("video", "CreateVideo", {"images": From(images), "fps": From("decode", "fps")}),
+        Node("save", "SaveVideo", {"video": From("video"), "filename_prefix": prefix, **MP4}, height=480),
+    )
+
+
+def to_video(run: str, prefix: str, width: int = 400) -> Column:
+    frames = (decode(run), enlarge(From("decode", "images")), *video(prefix))
+    return Column("Video", width, frames)
+
+
+TEXT_TO_VIDEO = Template(
+    "text_to_video",
+    (
+        Column(
+            "What to show",
+            400,
+            (
+                Note(
+                    "## Text to video\nWrite what to show, and press **Run**. The embedded model knows 21 animals and "
+                    "vehicles that walk, run, jump, spin or dance in 7 scenes; words that it does not know are named "
+                    "on the node.\n\nCancel at any time: finished frames are kept, and the next **Run** goes on.",
+                    210,
+                ),
+                MODEL,
+                prompts("prompts", CAT, 64),
+            ),
+        ),
+        Column("Run", 340, (sampler("sample", "prompts", frames=64, seed=0), save_run("sample"))),
+        to_video("sample", "avgen/text_to_video"),
+    ),
+)
+
+PROMPT_TRAVEL = Template(
+    "prompt_travel",
+    (
+        Column(
+            "Prompts over time",
+            440,
+            (
+                Note(
+                    "## Prompt travel\nEach line is a prompt and the moment it applies from: `24:` (frames), `3s:`, "
+                    "`50%:` or `chunk 2:`.\n\nThe asynchronous schedule keeps each frame a few steps behind the one "
+                    "before it. Its picture shows the noise of every frame (across) in every pass (down).",
+                    190,
+                ),
+                MODEL,
+                Node("frames", "PrimitiveInt", {"value": 48}, "Frames"),
+                prompts(
+                    "prompts",
+                    "0: a white sheep walks right in a green meadow\n"
+                    "2s: a white sheep jumps in a green meadow\n"
+                    "4s: a white sheep walks right in a green meadow at night",
+                    From("frames"),
+                ),
+            ),
+        ),
+        Column(
+            "Schedule",
+            340,
+            (
+                Node("schedule", "AVGenAsynchronousSchedule", {"frames": From("frames")}),
+                Node("picture", "PreviewImage", {"images": From("schedule", "picture")}, "Noise levels", height=420),
+            ),
+        ),
+        Column(
+            "Run",
+            340,
+            (
+                sampler("sample", "prompts", frames=From("frames"), seed=0, schedule=From("schedule")),
+                save_run("sample"),
+            ),
+        ),
+        to_video("sample", "avgen/prompt_travel"),
+    ),
+)
+
+EXTEND_TWICE = Template(
+    "extend_twice",
+    (
+        Column(
+            "Shared",
+            340,
+            (
+                Note(
+                    "## Extend twice\nEach sampler goes on from the run before it, with a prompt of its own. With the "
+                    "same seed and schedule the joins are exact: the frames are those of one longer run.\n\nTo extend "
+                    "on another day, put **Load Run** before `continue_from`.",
+                    230,
+                ),
+                MODEL,
+                Node("seed", "PrimitiveInt", {"value": 0}, "Seed"),
+            ),
+        ),
+        Column(
+            "Begin",
+            360,
+            (
+                prompts("first", CAT, 32),
+                sampler("begin", "first", "Begin", frames=32, seed=From("seed")),
+            ),
+        ),
+        Column(
+            "Extend",
+            360,
+            (
+                prompts("second", "an orange cat jumps in a green meadow", 32),
+                sampler("extend", "second", "Extend", frames=32, seed=From("seed"), continue_from=From("begin")),
+            ),
+        ),
+        Column(
+            "Extend again",
+            360,
+            (
+                prompts("third", "an orange cat runs left in a green meadow at sunset", 32),
+                sampler("again", "third", "Extend again", frames=32, seed=From("seed"), continue_from=From("extend")),
+                save_run("again"),
+            ),
+        ),
+        to_video("again", "avgen/extend_twice"),
+    ),
+)
+
+EXTEND = Template(
+    "extend",
+    (
+        Column(
+            "Extend exactly",
+            400,
+            (
+                MODEL,
+                Node("earlier", "AVGenLoadRun", {"run": "earlier.avgen"}),
+                prompts("prompts", CAT, 64),
+                sampler("sample", "prompts", frames=64, seed=0, continue_from=From("earlier")),
+                save_run("sample"),
+            ),
+        ),
+        to_video("sample", "avgen/extend"),
+    ),
+    on_page=False,
+)
+
+EXTEND_VIDEO = Template(
+    "extend_video",
+    (
+        Column(
+            "Extend approximately",
+            400,
+            (
+                MODEL,
+                Node("earlier", "LoadVideo", {"file": "earlier.mp4"}),
+                Node("frames", "GetVideoComponents", {"video": From("earlier")}),
+                Node("reduce", "ImageScale", {"image": From("frames", "images"), **SMALL}, "Reduce"),
+                Node("encode", "AVGenEncodeFrames", {"images": From("reduce"), "vae": From("model", "vae"), "last": GIVEN}),
+                prompts("prompts", CAT, 64),
+                sampler("sample", "prompts", frames=64, seed=0, start_latents=From("encode")),
+                save_run("sample"),
+            ),
+        ),
+        Column(
+            "Video",
+            400,
+            (
+                decode("sample", start=GIVEN),
+                enlarge(From("decode", "images")),
+                enlarge(From("frames", "images"), "enlarge_earlier"),
+                Node("join", "ImageBatch", {"image1": From("enlarge_earlier"), "image2": From("enlarge")}),
+                *video("avgen/extend_video", "join"),
+            ),
+        ),
+    ),
+    on_page=False,
+)
+
+TEMPLATES = (TEXT_TO_VIDEO, PROMPT_TRAVEL, EXTEND_TWICE, EXTEND, EXTEND_VIDEO)
