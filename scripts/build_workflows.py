@@ -29,6 +29,7 @@ WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 OPTIONAL_SHAPE = 7
 COLUMN_GAP, NODE_GAP, TITLE, PADDING, GROUP_TITLE = 90, 34, 30, 20, 40
 SLOT, WIDGET, TEXT_AREA = 20, 24, 110
+GROUP_COLOR = "#3f789e"
 THUMBNAIL_FRAMES, THUMBNAIL_SIDE = 4, 256
 
 NodeInfo = dict[str, Any]
@@ -157,7 +158,7 @@ class PageGraph:
                 top += height + TITLE + NODE_GAP
             box = [left - PADDING, -TITLE - GROUP_TITLE, column.width + 2 * PADDING, top + GROUP_TITLE - NODE_GAP + PADDING]
             title = f"{number}. {column.title}"
-            self.groups.append({"id": number, "title": title, "bounding": box, "font_size": 24, "flags": {}})
+            self.groups.append({"id": number, "title": title, "bounding": box, "color": GROUP_COLOR, "font_size": 24, "flags": {}})
             left += column.width + COLUMN_GAP
 
     def _node(self, node: Node) -> dict[str, Any]:

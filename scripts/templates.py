@@ -88,16 +88,18 @@ def enlarge(images: From, name: str = "enlarge") -> Node:
     return Node(name, "ImageScale", {"image": images, **ENLARGED}, "Enlarge")
 
 
-def video(prefix: str, images: str = "enlarge") -> tuple[Node, Node]:
-    return (
-        Node("video", "CreateVideo", {"images": From(images), "fps": From("decode", "fps")}),
-        Node("save", "SaveVideo", {"video": From("video"), "filename_prefix": prefix, **MP4}, height=480),
-    )
+def create(images: str = "enlarge") -> Node:
+    return Node("video", "CreateVideo", {"images": From(images), "fps": From("decode", "fps")})
 
 
-def to_video(run: str, prefix: str, width: int = 400) -> Column:
-    frames = (decode(run), enlarge(From("decode", "images")), *video(prefix))
-    return Column("Video", width, frames)
+def saved(prefix: str) -> Column:
+    video = Node("save", "SaveVideo", {"video": From("video"), "filename_prefix": prefix, **MP4}, height=540)
+    return Column("Result", 440, (video,))
+
+
+def to_video(run: str, prefix: str) -> tuple[Column, Column]:
+    frames = (decode(run), enlarge(From("decode", "images")), create())
+    return Column("Video", 320, frames), saved(prefix)
 
 
 TEXT_TO_VIDEO = Template(
@@ -111,14 +113,14 @@ TEXT_TO_VIDEO = Template(
                     "## Text to video\nWrite what to show, and press **Run**. The embedded model knows 21 animals and "
                     "vehicles that walk, run, jump, spin or dance in 7 scenes; words that it does not know are named "
                     "on the node.\n\nCancel at any time: finished frames are kept, and the next **Run** goes on.",
-                    210,
+                    150,
                 ),
                 MODEL,
                 prompts("prompts", CAT, 64),
             ),
         ),
         Column("Run", 340, (sampler("sample", "prompts", frames=64, seed=0), save_run("sample"))),
-        to_video("sample", "avgen/text_to_video"),
+        *to_video("sample", "avgen/text_to_video"),
     ),
 )
 
@@ -133,7 +135,7 @@ PROMPT_TRAVEL = Template(
                     "## Prompt travel\nEach line is a prompt and the moment it applies from: `24:` (frames), `3s:`, "
                     "`50%:` or `chunk 2:`.\n\nThe asynchronous schedule keeps each frame a few steps behind the one "
                     "before it. Its picture shows the noise of every frame (across) in every pass (down).",
-                    190,
+                    150,
                 ),
                 MODEL,
                 Node("frames", "PrimitiveInt", {"value": 48}, "Frames"),
@@ -151,7 +153,7 @@ PROMPT_TRAVEL = Template(
             340,
             (
                 Node("schedule", "AVGenAsynchronousSchedule", {"frames": From("frames")}),
-                Node("picture", "PreviewImage", {"images": From("schedule", "picture")}, "Noise levels", height=420),
+                Node("picture", "PreviewImage", {"images": From("schedule", "picture")}, "Noise levels", height=290),
             ),
         ),
         Column(
@@ -162,7 +164,7 @@ PROMPT_TRAVEL = Template(
                 save_run("sample"),
             ),
         ),
-        to_video("sample", "avgen/prompt_travel"),
+        *to_video("sample", "avgen/prompt_travel"),
     ),
 )
 
@@ -177,7 +179,7 @@ EXTEND_TWICE = Template(
                     "## Extend twice\nEach sampler goes on from the run before it, with a prompt of its own. With the "
                     "same seed and schedule the joins are exact: the frames are those of one longer run.\n\nTo extend "
                     "on another day, put **Load Run** before `continue_from`.",
-                    230,
+                    190,
                 ),
                 MODEL,
                 Node("seed", "PrimitiveInt", {"value": 0}, "Seed"),
@@ -208,7 +210,7 @@ EXTEND_TWICE = Template(
                 save_run("again"),
             ),
         ),
-        to_video("again", "avgen/extend_twice"),
+        *to_video("again", "avgen/extend_twice"),
     ),
 )
 
@@ -226,7 +228,7 @@ EXTEND = Template(
                 save_run("sample"),
             ),
         ),
-        to_video("sample", "avgen/extend"),
+        *to_video("sample", "avgen/extend"),
     ),
     on_page=False,
 )
@@ -256,9 +258,10 @@ EXTEND_VIDEO = Template(
                 enlarge(From("decode", "images")),
                 enlarge(From("frames", "images"), "enlarge_earlier"),
                 Node("join", "ImageBatch", {"image1": From("enlarge_earlier"), "image2": From("enlarge")}),
-                *video("avgen/extend_video", "join"),
+                create("join"),
             ),
         ),
+        saved("avgen/extend_video"),
     ),
     on_page=False,
 )

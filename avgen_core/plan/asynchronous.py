@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .block import OnSwitch, Solver, Window, step_action
-from .passes import Action, Changed, Pass, PlanError, Query, Slot, never
+from .passes import Action, Changed, Pass, PlanError, Query, never
 from .sigmas import check_sigmas, next_sigmas
 
 
@@ -190,8 +190,8 @@ class AsynchronousPlan:
         if windowed:
             sinks = tuple(slot for slot in slots if slot.frame < self.window.sink)
             queries = (
-                Query(s.frame, self.context_timestep, Action.RECACHE, s.position, prompt_at, group=s.frame // self.block)
-                for s in windowed
+                Query(s.frame, self.context_timestep, Action.RECACHE, s.position, prompt_at, group=unit)
+                for s, unit in ((slot, slot.frame // self.block) for slot in windowed)
             )
             yield Pass(tuple(queries), sinks)
 
@@ -224,6 +224,11 @@ class WindowedAsynchronousPlan:
             if count % self.block:
                 raise PlanError(f"{name}: {count} is not a multiple of the block of {self.block} frames")
         self.rule.check_window(self.frames // self.block, self.window // self.block)
+        if self.given and self.given + self.block > self.window:
+            raise PlanError(
+                f"{self.given} given frames leave no room in a window of {self.window}: "
+                f"give at most {self.window - self.block}"
+            )
 
     @property
     def rule(self) -> ADRule:
@@ -237,12 +242,15 @@ class WindowedAsynchronousPlan:
 
     def passes(self, changed: Changed = never) -> Iterator[Pass]:
         rule, units = self.rule, self.frames // self.block
-        previous = range(0)
+        previous, given = range(0), range(self.given)
         for row in range(1, rule.rows(units) + 1):
             visible = self.visible(row)
             yield Pass(
                 tuple(self._query(row, frame, frame - visible.start) for frame in visible),
-                emits=tuple(f for f in visible if rule.done(row, f // self.block) == rule.steps and f >= self.given),
+                emits=(
+                    *(given if row == 1 else ()),
+                    *(f for f in visible if f not in given and rule.done(row, f // self.block) == rule.steps),
+                ),
                 evicts=tuple(f for f in previous if f < visible.start),
             )
             previous = visible

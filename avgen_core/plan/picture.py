@@ -9,13 +9,13 @@ from itertools import islice
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .passes import Action, Changed, Pass, Plan, never, passes_until
+from .passes import Action, Changed, Pass, Plan, PlanError, never, passes_until
 
 Color = tuple[int, int, int]
 
 WIDEST, HIGHEST = 1600, 1200
 LEFT, TOP, RIGHT, BOTTOM = 64, 70, 24, 48
-NARROWEST = 680  # the legend needs it
+NARROWEST = 760  # the legend needs it
 SMALLEST_CELL, LARGEST_CELL = 3, 28
 STRETCH = 2.2  # how much wider than high a cell may be
 MOST_COLUMNS = (WIDEST - LEFT - RIGHT) // SMALLEST_CELL
@@ -69,6 +69,8 @@ def noise_picture(plan: Plan, frames: int, changed: Changed = never) -> np.ndarr
 
     At most 1600 x 1200; of a long plan the first passes and frames are drawn, and a note says so.
     """
+    if frames < 1:
+        raise PlanError(f"a picture needs at least 1 frame, got {frames}")
     passes = list(islice(passes_until(plan, frames, changed), MOST_ROWS + 1))
     cut, passes = len(passes) > MOST_ROWS, passes[:MOST_ROWS]
     last = max(query.frame for step in passes for query in step.queries)
@@ -103,7 +105,7 @@ def _draw_pass(draw: ImageDraw.ImageDraw, grid: Grid, row: int, step: Pass) -> N
 def _draw_mark(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], hollow: bool) -> None:
     """A dot for a commit, a ring for a frame that is committed again."""
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    radius = max(0.5, 0.28 * min(box[2] - box[0] + 1, box[3] - box[1] + 1))
+    radius = min(4.5, max(0.5, 0.28 * min(box[2] - box[0] + 1, box[3] - box[1] + 1)))
     around = (x - radius, y - radius, x + radius, y + radius)
     if hollow and radius > 2:
         draw.ellipse(around, outline=MARK, width=max(1, round(radius / 3)))

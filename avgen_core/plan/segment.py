@@ -25,7 +25,9 @@ class SegmentPlan:
     def __post_init__(self) -> None:
         check_sigmas(self.sigmas)
         if not 0 <= self.tail < self.segment:
-            raise PlanError(f"the tail must be 0..{self.segment - 1} frames of a segment of {self.segment}, got {self.tail}")
+            raise PlanError(
+                f"the tail must be 0..{self.segment - 1} frames of a segment of {self.segment}, got {self.tail}"
+            )
         if self.given not in (0, self.tail):
             raise PlanError(f"a segment continues exactly {self.tail} given frames (its tail), got {self.given}")
 
@@ -42,6 +44,7 @@ class SegmentPlan:
         )
         fresh = range(frames.start + shown, frames.stop)
         last = len(self.sigmas) - 1
+        given = tuple(range(self.given)) if frames.start == 0 else ()
         for index, (sigma, after) in enumerate(zip(self.sigmas, next_sigmas(self.sigmas), strict=True)):
             queries = (
                 Query(f, 1000 * sigma, Action.STEP, f - frames.start, f, sigma, after, index) for f in fresh
@@ -49,7 +52,7 @@ class SegmentPlan:
             yield Pass(
                 (*clean, *queries),
                 token_span=(frames.start, frames.stop),
-                emits=tuple(fresh) if index == last else (),
+                emits=(*(given if index == 0 else ()), *(fresh if index == last else ())),
                 evicts=tuple(range(frames.start, frames.stop - self.tail)) if index == last else (),
             )
 

@@ -20,7 +20,7 @@ def flow_sigmas(steps: int, shift: float = 1.0) -> tuple[float, ...]:
 
 
 def warped_sigmas(step_list: tuple[int, ...], shift: float) -> tuple[float, ...]:
-    """Levels of a few-step list such as (1000, 750, 500, 250), as Self-Forcing warps it (`pipeline/`, `warp_denoising_step`)."""
+    """Levels of a few-step list such as (1000, 750, 500, 250), as Self-Forcing's `warp_denoising_step` makes them."""
     if any(not 0 < step <= 1000 for step in step_list):
         raise PlanError(f"a step list holds values in 1..1000, got {step_list}")
     return check_sigmas(tuple(shifted(step / 1000, shift) for step in step_list))

@@ -1,0 +1,76 @@
+"""The engine's command line, in fresh processes, on the model that comes with the pack."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avgen_core.media.video import read_video
+
+ROOT = Path(__file__).parents[1]
+CAT = "an orange cat walks right in a green meadow"
+
+
+def avgen(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "avgen_core", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def cat(tmp_path_factory) -> Path:
+    video = tmp_path_factory.mktemp("videos") / "cat.mp4"
+    done = avgen("generate", "--prompt", CAT, "--frames", 12, "--seed", 1, "--steps", 4, "--output", video)
+    assert done.returncode == 0, done.stderr
+    return video
+
+
+def test_generate_leaves_a_video_and_its_run(cat):
+    frames = np.stack(list(read_video(cat)))
+    assert frames.shape == (12, 512, 512, 3)
+    assert np.abs(np.diff(frames.astype(int), axis=0)).mean() > 0.2, "something moves"
+    assert sorted(path.name for path in cat.parent.iterdir()) == ["cat.avgen", "cat.mp4"]
+
+
+def test_extend_goes_on_exactly(cat, tmp_path):
+    longer, whole = tmp_path / "longer.mp4", tmp_path / "whole.mp4"
+    steps = ("--steps", 4, "--seed", 1, "--prompt", CAT)
+    done = avgen("extend", cat.with_suffix(".avgen"), *steps, "--frames", 8, "--output", longer)
+    assert "join at frame 12: exact" in done.stdout, done.stderr
+    assert avgen("generate", *steps, "--frames", 20, "--output", whole).returncode == 0
+    for mine, theirs in zip(read_video(longer), read_video(whole), strict=True):
+        assert np.array_equal(mine, theirs)
+
+
+def test_unknown_words_are_named_with_the_nearest_known_ones(tmp_path):
+    done = avgen("generate", "--prompt", "a tigre runs", "--frames", 4, "--steps", 1, "--output", tmp_path / "a.mp4")
+    assert '"tigre"' in done.stderr
+    assert "tiger" in done.stderr
+
+
+def test_plan_prices_and_draws(tmp_path):
+    done = avgen("plan", "--difference", 2, "--steps", 4, "--frames", 8, "--close", "--picture", tmp_path / "p.png")
+    assert "18 passes" in done.stdout
+    assert (tmp_path / "p.png").stat().st_size > 500
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("generate", "--prompt", "8: a cat", "--output", "a.mp4"), "line 1, column 1"),
+        (("generate", "--prompt", "a cat", "--frames", 0, "--output", "a.mp4"), "whole number from 1"),
+        (("generate", "--prompt", "a cat", "--output", "a.gif"), "must end in .mp4"),
+        (("generate", "--prompt", "a cat", "--difference", 20, "--output", "a.mp4"), "0 (synchronous) to 12"),
+        (("extend", "missing.avgen", "--prompt", "a cat", "--output", "a.mp4"), "no run file missing.avgen"),
+        (("plan", "--steps", 0), "steps must be at least 1"),
+    ],
+)
+def test_mistakes_are_explained_without_a_traceback(arguments, message):
+    done = avgen(*arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (ROOT / "a.mp4").exists()
