@@ -135,7 +135,10 @@ def runs_folder() -> Path:
 def run_files() -> list[str]:
     """Saved runs that a workflow may name: files in the input folder, and files in the output folder with [output]."""
     names = []
-    for folder, mark in ((folder_paths.get_input_directory(), ""), (folder_paths.get_output_directory(), " [output]")):
+    for folder, mark in (
+        (folder_paths.get_input_directory(), ""),
+        (folder_paths.get_output_directory(), " [output]"),
+    ):
         found = sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*.avgen"))
         names += [name + mark for name in found]
     return names
@@ -144,7 +147,11 @@ def run_files() -> list[str]:
 def run_file(name: str) -> Path:
     """The file that a workflow names. Raises RunError when there is none, or when the name leaves ComfyUI's folders."""
     path = Path(folder_paths.get_annotated_filepath(name)).resolve()
-    roots = (folder_paths.get_input_directory(), folder_paths.get_output_directory(), folder_paths.get_temp_directory())
+    roots = (
+        folder_paths.get_input_directory(),
+        folder_paths.get_output_directory(),
+        folder_paths.get_temp_directory(),
+    )
     inside = any(path.is_relative_to(Path(root).resolve()) for root in roots)
     if not inside or path.suffix != ".avgen" or not path.is_file():
         raise RunError(
@@ -156,6 +163,8 @@ def run_file(name: str) -> Path:
 
 def save_path(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
     """A free file below the output folder for a prefix, and how the page is told of it."""
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
+    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
+        prefix, folder_paths.get_output_directory()
+    )
     filename = f"{name}_{counter:05}_{suffix}"
     return Path(folder) / filename, {"filename": filename, "subfolder": subfolder, "type": "output"}

@@ -25,22 +25,60 @@ class AVGenPromptSchedule(io.ComfyNode):
             category="AVGen/conditioning",
             description="Reads one prompt or a schedule of prompts over time, and says what it understood.",
             inputs=[
-                io.String.Input("text", multiline=True, default="an orange cat walks right in a green meadow", tooltip=TEXT_TOOLTIP),
-                io.Float.Input("fps", default=8.0, min=1.0, max=120.0, step=0.5, tooltip="Frames a second, for times given in seconds."),
-                io.Int.Input("frames", default=64, min=1, max=1_000_000, tooltip="Length of the video in frames, for percentages and `a | b`. Times beyond it are refused."),
-                io.Int.Input("chunk", default=4, min=1, max=1024, tooltip="Frames a chunk, for `chunk 2:`; the block of the schedule."),
-                io.Int.Input("blend", default=0, min=0, max=1024, tooltip="Frames over which a prompt gives way to the next; 0 switches at once."),
-                types.Model.Input("model", optional=True, tooltip="Connect it to be warned of words that the model does not know."),
+                io.String.Input(
+                    "text",
+                    multiline=True,
+                    default="an orange cat walks right in a green meadow",
+                    tooltip=TEXT_TOOLTIP,
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=8.0,
+                    min=1.0,
+                    max=120.0,
+                    step=0.5,
+                    tooltip="Frames a second, for times given in seconds.",
+                ),
+                io.Int.Input(
+                    "frames",
+                    default=64,
+                    min=1,
+                    max=1_000_000,
+                    tooltip="Length of the video in frames, for percentages and `a | b`. Times beyond it are refused.",
+                ),
+                io.Int.Input(
+                    "chunk",
+                    default=4,
+                    min=1,
+                    max=1024,
+                    tooltip="Frames a chunk, for `chunk 2:`; the block of the schedule.",
+                ),
+                io.Int.Input(
+                    "blend",
+                    default=0,
+                    min=0,
+                    max=1024,
+                    tooltip="Frames over which a prompt gives way to the next; 0 switches at once.",
+                ),
+                types.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="Connect it to be warned of words that the model does not know.",
+                ),
             ],
             outputs=[
                 types.Prompts.Output(display_name="prompts", tooltip="A prompt for every frame."),
-                io.String.Output(display_name="understood", tooltip="The schedule as it was read, and warnings."),
+                io.String.Output(
+                    display_name="understood", tooltip="The schedule as it was read, and warnings."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, text: str, fps: float, frames: int, chunk: int, blend: int, model: host.HostModel | None = None) -> io.NodeOutput:
+    def execute(
+        cls, text: str, fps: float, frames: int, chunk: int, blend: int, model: host.HostModel | None = None
+    ) -> io.NodeOutput:
         schedule = parse_schedule(text, fps=fps, frames=frames, chunk=chunk, blend=blend)
         understood = schedule.describe(fps)
         unknown = model and [w for t in schedule.texts() for w in unknown_words(t, model.model.vocabulary)]

@@ -11,6 +11,18 @@ from . import host, types
 from .samplers import report
 
 
+def end_of_part(run: Run, start: int, frames: int) -> int:
+    """The end of the part of a run that `start` and `frames` ask for; 0 frames are all that follow."""
+    stop = start + frames if frames else run.frames
+    if not start < stop <= run.frames:
+        last = f"up to frame {stop - 1}" if frames else "all that follow"
+        raise RunError(
+            f"the run has {run.frames} frames, 0 to {run.frames - 1}; asked for frame {start} and {last}: "
+            "change start or frames"
+        )
+    return stop
+
+
 class AVGenSaveRun(io.ComfyNode):
     """A run to one file."""
 
@@ -24,7 +36,11 @@ class AVGenSaveRun(io.ComfyNode):
             "the video later, exactly.",
             inputs=[
                 types.Run.Input("run", tooltip="The run to save."),
-                io.String.Input("filename_prefix", default="avgen/run", tooltip="Folder and beginning of the file's name, below ComfyUI's output folder."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="avgen/run",
+                    tooltip="Folder and beginning of the file's name, below ComfyUI's output folder.",
+                ),
             ],
             outputs=[types.Run.Output(display_name="run", tooltip="The same run.")],
             is_output_node=True,
@@ -47,7 +63,13 @@ class AVGenLoadRun(io.ComfyNode):
             display_name="Load Run (AVGen)",
             category="AVGen/runs",
             description="Loads a saved run (.avgen) from ComfyUI's input or output folder, to extend or decode it.",
-            inputs=[io.Combo.Input("run", options=host.run_files(), tooltip="A .avgen file in the input folder, or in the output folder (marked [output]).")],
+            inputs=[
+                io.Combo.Input(
+                    "run",
+                    options=host.run_files(),
+                    tooltip="A .avgen file in the input folder, or in the output folder (marked [output]).",
+                )
+            ],
             outputs=[
                 types.Run.Output(display_name="run", tooltip="The run, ready to be extended or decoded."),
                 io.String.Output(display_name="report", tooltip="Its length and how its parts join."),
@@ -55,16 +77,16 @@ class AVGenLoadRun(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, run: str) -> bool | str:
+    def validate_inputs(cls, run: str = "") -> bool | str:
+        """ComfyUI leaves `run` out when it comes through a link."""
         try:
-            host.run_file(run)
-        except RunError as error:
+            return bool(not run or host.run_file(run))
+        except ValueError as error:
             return str(error)
-        return True
 
     @classmethod
-    def fingerprint_inputs(cls, run: str) -> float:
-        return host.run_file(run).stat().st_mtime
+    def fingerprint_inputs(cls, run: str = "") -> float:
+        return host.run_file(run).stat().st_mtime if run else 0.0
 
     @classmethod
     def execute(cls, run: str) -> io.NodeOutput:
@@ -85,12 +107,17 @@ class AVGenRunToLatent(io.ComfyNode):
             inputs=[
                 types.Run.Input("run", tooltip="A finished run."),
                 io.Int.Input("start", default=0, min=0, max=1_000_000, tooltip="First frame."),
-                io.Int.Input("frames", default=0, min=0, max=1_000_000, tooltip="How many frames; 0 = all that follow."),
+                io.Int.Input(
+                    "frames", default=0, min=0, max=1_000_000, tooltip="How many frames; 0 = all that follow."
+                ),
             ],
-            outputs=[io.Latent.Output(display_name="latent", tooltip="(1, channels, frames, height, width).")],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="(1, channels, frames, height, width).")
+            ],
         )
 
     @classmethod
     def execute(cls, run: Run, start: int, frames: int) -> io.NodeOutput:
-        stop = start + frames if frames else run.frames
-        return io.NodeOutput({"samples": run.latents(start, stop).transpose(0, 1)[None]})
+        return io.NodeOutput(
+            {"samples": run.latents(start, end_of_part(run, start, frames)).transpose(0, 1)[None]}
+        )

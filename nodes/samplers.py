@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
+from ..avgen_core.media.decode import decode_latents
 from ..avgen_core.plan import Plan
 from ..avgen_core.prompts import PromptSchedule
+from ..avgen_core.rollout.denoiser import Denoiser
 from ..avgen_core.rollout.executor import Prompts
+from ..avgen_core.rollout.files import RunError
 from ..avgen_core.rollout.generate import Job, Order, Progress, generate, prepare
 from ..avgen_core.rollout.run import Run
 from . import host, types
@@ -27,18 +32,61 @@ class AVGenSampleCausal(io.ComfyNode):
             "disk: cancel it, and queueing the same graph again resumes where it stopped.",
             inputs=[
                 types.Model.Input("model", tooltip="A causal video model."),
-                types.Prompts.Input("prompts", tooltip="A prompt for every frame. With continue_from, frame 0 is the first new frame."),
-                io.Int.Input("frames", default=64, min=1, max=100_000, tooltip="New frames; rounded up to whole blocks, as the report says."),
-                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip="The same seed gives the same video. To extend exactly, keep the seed of the earlier run."),
-                io.Float.Input("guidance", default=2.5, min=1.0, max=20.0, step=0.1, tooltip="Classifier-free guidance: how strongly the prompt leads. 1 turns it off and takes half the time."),
-                types.Plan.Input("schedule", optional=True, tooltip="A block or asynchronous schedule. Without one: the block schedule that the model was tuned with."),
-                types.Prompts.Input("negative", optional=True, tooltip="What to lead away from, over time. Without it: the empty prompt."),
-                types.Run.Input("continue_from", optional=True, tooltip="An earlier run of the same model, which this run extends. The earlier run stays as it is."),
-                io.Latent.Input("start_latents", optional=True, tooltip="Encoded frames to begin with, for a video whose run is lost; the last ones that fit into the window are used."),
+                types.Prompts.Input(
+                    "prompts",
+                    tooltip="A prompt for every frame. With continue_from, frame 0 is the first new frame.",
+                ),
+                io.Int.Input(
+                    "frames",
+                    default=64,
+                    min=1,
+                    max=100_000,
+                    tooltip="New frames; rounded up to whole blocks, as the report says.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="The same seed gives the same video. To extend exactly, keep the seed of the earlier run.",
+                ),
+                io.Float.Input(
+                    "guidance",
+                    default=2.5,
+                    min=1.0,
+                    max=20.0,
+                    step=0.1,
+                    tooltip="Classifier-free guidance: how strongly the prompt leads. 1 turns it off and takes half the time.",
+                ),
+                types.Plan.Input(
+                    "schedule",
+                    optional=True,
+                    tooltip="A block or asynchronous schedule. Without one: the block schedule that the model was tuned with.",
+                ),
+                types.Prompts.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="What to lead away from, over time. Without it: the empty prompt.",
+                ),
+                types.Run.Input(
+                    "continue_from",
+                    optional=True,
+                    tooltip="An earlier run of the same model, which this run extends. The earlier run stays as it is.",
+                ),
+                io.Latent.Input(
+                    "start_latents",
+                    optional=True,
+                    tooltip="Encoded frames to begin with, for a video whose run is lost; the last ones that fit into the window are used.",
+                ),
             ],
             outputs=[
-                types.Run.Output(display_name="run", tooltip="All frames from the beginning, and what is needed to go on."),
-                io.String.Output(display_name="report", tooltip="What was made, and how it joins what came before."),
+                types.Run.Output(
+                    display_name="run", tooltip="All frames from the beginning, and what is needed to go on."
+                ),
+                io.String.Output(
+                    display_name="report", tooltip="What was made, and how it joins what came before."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -73,7 +121,7 @@ class AVGenSampleCausal(io.ComfyNode):
         return io.NodeOutput(run, report(run))
 
     @classmethod
-    def _work(cls, model: host.HostModel, denoiser, job: Job) -> Run:
+    def _work(cls, model: host.HostModel, denoiser: Denoiser, job: Job) -> Run:
         folder = host.runs_folder() / job.recipe.id
         bar = None
 
@@ -87,17 +135,16 @@ class AVGenSampleCausal(io.ComfyNode):
         try:
             return generate(denoiser, job, folder, on_pass)
         except BaseException:
-            if (folder / "run.json").exists():
-                kept = Run.load(folder).frames
+            with contextlib.suppress(RunError):
                 host.tell(
                     cls,
-                    f"Stopped: {kept} of {job.recipe.frames} frames are kept in {folder.parent.name}/{folder.name}; "
-                    "queue the same graph again to resume",
+                    f"Stopped: {Run.load(folder).frames} of {job.recipe.frames} frames are kept in "
+                    f"{folder.parent.name}/{folder.name}; queue the same graph again to resume",
                 )
             raise
 
 
-def _frames_of(latent: dict[str, Any]):
+def _frames_of(latent: dict[str, Any]) -> Tensor:
     samples = latent["samples"]
     if samples.ndim != 5 or samples.shape[0] != 1:
         raise ValueError(
@@ -106,17 +153,21 @@ def _frames_of(latent: dict[str, Any]):
     return samples[0].transpose(0, 1)
 
 
-def _preview(model: host.HostModel, latent):
-    image = model.model.autoencoder.decode(latent.to(next(model.model.autoencoder.parameters()).device))
-    return image[0].clamp(-1, 1).add(1).div(2).permute(1, 2, 0)
+def _preview(model: host.HostModel, latents: Tensor) -> Tensor:
+    """The frame (H, W, 3) of one latent (1, C, h, w), decoded wherever the autoencoder is at the moment."""
+    autoencoder = model.model.autoencoder
+    return decode_latents(autoencoder.decode, latents.to(next(autoencoder.parameters()).device))[0]
 
 
 def report(run: Run) -> str:
     """A few lines on a run for the user."""
     seconds = run.frames / run.recipe.fps
-    lines = [f"run {run.recipe.id}: {run.frames} frames, {seconds:.1f} s at {run.recipe.fps:g} frames a second"]
+    lines = [
+        f"run {run.recipe.id}: {run.frames} frames, {seconds:.1f} s at {run.recipe.fps:g} frames a second"
+    ]
+    if run.recipe.given:
+        lines.append(f"begins with {run.recipe.plan.given} given frames, which it follows approximately")
     for join in run.joins:
         how = "exact" if join.exact else f"approximate, since {join.reason}"
         lines.append(f"join at frame {join.at}: {how}")
     return "\n".join(lines)
-

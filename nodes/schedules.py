@@ -6,7 +6,16 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
-from ..avgen_core.plan import AsynchronousPlan, BlockPlan, OnSwitch, Plan, PlanError, Window, cost, flow_sigmas
+from ..avgen_core.plan import (
+    AsynchronousPlan,
+    BlockPlan,
+    OnSwitch,
+    Plan,
+    PlanError,
+    Window,
+    cost,
+    flow_sigmas,
+)
 from ..avgen_core.plan.picture import noise_picture
 from . import types
 
@@ -29,8 +38,12 @@ def on_switch(value: str) -> OnSwitch:
 def schedule_outputs() -> list[io.Output]:
     return [
         types.Plan.Output(display_name="schedule", tooltip="For the causal sampler."),
-        io.Image.Output(display_name="picture", tooltip="Noise levels over frames (across) and passes (down)."),
-        io.String.Output(display_name="cost", tooltip="Passes and frame evaluations before anything is computed."),
+        io.Image.Output(
+            display_name="picture", tooltip="Noise levels over frames (across) and passes (down)."
+        ),
+        io.String.Output(
+            display_name="cost", tooltip="Passes and frame evaluations before anything is computed."
+        ),
     ]
 
 
@@ -53,19 +66,32 @@ class AVGenBlockSchedule(io.ComfyNode):
             inputs=[
                 io.Int.Input("steps", default=12, min=1, max=1000, tooltip=STEPS),
                 io.Float.Input("shift", default=1.5, min=0.1, max=20.0, step=0.1, tooltip=SHIFT),
-                io.Int.Input("block", default=4, min=1, max=64, tooltip="Frames a block. The embedded model was trained with 1 and 4."),
+                io.Int.Input(
+                    "block",
+                    default=4,
+                    min=1,
+                    max=64,
+                    tooltip="Frames a block. The embedded model was trained with 1 and 4.",
+                ),
                 io.Int.Input("window", default=16, min=1, max=4096, tooltip=WINDOW),
                 io.Int.Input("sink", default=0, min=0, max=1024, tooltip=SINK),
-                io.Combo.Input("on_prompt_change", options=SWITCHES, default=OnSwitch.RECACHE.value, tooltip=SWITCH),
+                io.Combo.Input(
+                    "on_prompt_change", options=SWITCHES, default=OnSwitch.RECACHE.value, tooltip=SWITCH
+                ),
                 io.Int.Input("frames", default=64, min=1, max=100_000, tooltip=FRAMES),
             ],
             outputs=schedule_outputs(),
         )
 
     @classmethod
-    def execute(cls, steps: int, shift: float, block: int, window: int, sink: int, on_prompt_change: str, frames: int) -> io.NodeOutput:
+    def execute(
+        cls, steps: int, shift: float, block: int, window: int, sink: int, on_prompt_change: str, frames: int
+    ) -> io.NodeOutput:
         plan = BlockPlan(
-            flow_sigmas(steps, shift), block=block, window=Window(window, sink), on_switch=on_switch(on_prompt_change)
+            flow_sigmas(steps, shift),
+            block=block,
+            window=Window(window, sink),
+            on_switch=on_switch(on_prompt_change),
         )
         return priced(plan, frames)
 
@@ -84,18 +110,40 @@ class AVGenAsynchronousSchedule(io.ComfyNode):
             inputs=[
                 io.Int.Input("steps", default=12, min=1, max=1000, tooltip=STEPS),
                 io.Float.Input("shift", default=1.5, min=0.1, max=20.0, step=0.1, tooltip=SHIFT),
-                io.Int.Input("difference", default=2, min=0, max=1000, tooltip="Steps between neighbouring frames: 0 = all together, as many as the steps = one frame after the other."),
+                io.Int.Input(
+                    "difference",
+                    default=2,
+                    min=0,
+                    max=1000,
+                    tooltip="Steps between neighbouring frames: 0 = all together, as many as the steps = one frame after the other.",
+                ),
                 io.Int.Input("window", default=16, min=1, max=4096, tooltip=WINDOW),
                 io.Int.Input("sink", default=0, min=0, max=1024, tooltip=SINK),
-                io.Boolean.Input("keep_open", default=True, tooltip="Keep the frames in work at the end, so that the run can be extended exactly; off finishes all frames and costs less."),
-                io.Combo.Input("on_prompt_change", options=SWITCHES, default=OnSwitch.RECACHE.value, tooltip=SWITCH),
+                io.Boolean.Input(
+                    "keep_open",
+                    default=True,
+                    tooltip="Keep the frames in work at the end, so that the run can be extended exactly; off finishes all frames and costs less.",
+                ),
+                io.Combo.Input(
+                    "on_prompt_change", options=SWITCHES, default=OnSwitch.RECACHE.value, tooltip=SWITCH
+                ),
                 io.Int.Input("frames", default=64, min=1, max=100_000, tooltip=FRAMES),
             ],
             outputs=schedule_outputs(),
         )
 
     @classmethod
-    def execute(cls, steps: int, shift: float, difference: int, window: int, sink: int, keep_open: bool, on_prompt_change: str, frames: int) -> io.NodeOutput:
+    def execute(
+        cls,
+        steps: int,
+        shift: float,
+        difference: int,
+        window: int,
+        sink: int,
+        keep_open: bool,
+        on_prompt_change: str,
+        frames: int,
+    ) -> io.NodeOutput:
         plan = AsynchronousPlan(
             flow_sigmas(steps, shift),
             difference,

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..avgen_core.media.decode import decode_run
 from ..avgen_core.rollout.run import Run
 from . import host, types
+from .runs import end_of_part
 
 
 class AVGenDecodeRun(io.ComfyNode):
@@ -26,7 +27,9 @@ class AVGenDecodeRun(io.ComfyNode):
                 types.Run.Input("run", tooltip="A finished run."),
                 io.Vae.Input("vae", tooltip="The autoencoder of the model that made the run."),
                 io.Int.Input("start", default=0, min=0, max=1_000_000, tooltip="First frame."),
-                io.Int.Input("frames", default=0, min=0, max=1_000_000, tooltip="How many frames; 0 = all that follow."),
+                io.Int.Input(
+                    "frames", default=0, min=0, max=1_000_000, tooltip="How many frames; 0 = all that follow."
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="Decoded frames, for Create Video."),
@@ -36,7 +39,7 @@ class AVGenDecodeRun(io.ComfyNode):
 
     @classmethod
     def execute(cls, run: Run, vae: host.EmbeddedVAE, start: int, frames: int) -> io.NodeOutput:
-        stop = start + frames if frames else run.frames
+        stop = end_of_part(run, start, frames)
         bar = host.progress_bar(stop - start)
         images: Tensor | None = None
         done = 0
@@ -73,7 +76,9 @@ class AVGenEncodeFrames(io.ComfyNode):
             inputs=[
                 io.Image.Input("images", tooltip="Frames of one video, in order."),
                 io.Vae.Input("vae", tooltip="The autoencoder of the model that will go on."),
-                io.Int.Input("last", default=12, min=1, max=4096, tooltip="How many of the last frames are encoded."),
+                io.Int.Input(
+                    "last", default=12, min=1, max=4096, tooltip="How many of the last frames are encoded."
+                ),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="For start_latents of the sampler.")],
         )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 WORKFLOWS = environment.ROOT / "workflows"
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 OPTIONAL_SHAPE = 7
-COLUMN_GAP, NODE_GAP, TITLE, PADDING, GROUP_TITLE = 90, 34, 30, 20, 40
+COLUMN_GAP, NODE_GAP, TITLE, PADDING, GROUP_TITLE = 70, 34, 30, 20, 40
 SLOT, WIDGET, TEXT_AREA = 20, 24, 110
 GROUP_COLOR = "#3f789e"
 THUMBNAIL_FRAMES, THUMBNAIL_SIDE = 4, 256
@@ -156,9 +156,23 @@ class PageGraph:
                     height = item.height or needed_height(self.infos[item.type])
                 self.nodes[-1].update(pos=[left, top], size=[column.width, height], order=len(self.nodes) - 1)
                 top += height + TITLE + NODE_GAP
-            box = [left - PADDING, -TITLE - GROUP_TITLE, column.width + 2 * PADDING, top + GROUP_TITLE - NODE_GAP + PADDING]
+            box = [
+                left - PADDING,
+                -TITLE - GROUP_TITLE,
+                column.width + 2 * PADDING,
+                top + GROUP_TITLE - NODE_GAP + PADDING,
+            ]
             title = f"{number}. {column.title}"
-            self.groups.append({"id": number, "title": title, "bounding": box, "color": GROUP_COLOR, "font_size": 24, "flags": {}})
+            self.groups.append(
+                {
+                    "id": number,
+                    "title": title,
+                    "bounding": box,
+                    "color": GROUP_COLOR,
+                    "font_size": 24,
+                    "flags": {},
+                }
+            )
             left += column.width + COLUMN_GAP
 
     def _node(self, node: Node) -> dict[str, Any]:
@@ -217,7 +231,14 @@ def widget_values(node: Node, specs: list[InputSpec]) -> Iterator[Any]:
 
 def note(item: Note, number: int) -> dict[str, Any]:
     node = {"id": number, "type": "MarkdownNote", "flags": {}, "mode": 0, "inputs": [], "outputs": []}
-    return {**node, "properties": {}, "widgets_values": [item.text], "title": "Read me", "color": "#232", "bgcolor": "#353"}
+    return {
+        **node,
+        "properties": {},
+        "widgets_values": [item.text],
+        "title": "Read me",
+        "color": "#232",
+        "bgcolor": "#353",
+    }
 
 
 def needed_height(info: NodeInfo) -> int:
@@ -259,10 +280,14 @@ def make_thumbnail(template: Template, server: ComfyServer) -> None:
 
     from demo import frames_of
 
-    run = server.run(json.loads((WORKFLOWS / "api" / f"{template.name}.json").read_text("utf-8")), timeout=3600)
+    run = server.run(
+        json.loads((WORKFLOWS / "api" / f"{template.name}.json").read_text("utf-8")), timeout=3600
+    )
     if not run.ok:
         raise SystemExit(f"{template.name} did not run: {run.explanation}")
-    frames = list(frames_of(server.path_of(next(file for file in run.files if file.filename.endswith(".mp4")))))
+    frames = list(
+        frames_of(server.path_of(next(file for file in run.files if file.filename.endswith(".mp4"))))
+    )
     side = THUMBNAIL_SIDE
     strip = Image.new("RGB", (side * THUMBNAIL_FRAMES, side))
     for index in range(THUMBNAIL_FRAMES):
@@ -272,8 +297,12 @@ def make_thumbnail(template: Template, server: ComfyServer) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--thumbnails", action="store_true", help="run the templates and keep frames of their videos")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--thumbnails", action="store_true", help="run the templates and keep frames of their videos"
+    )
     options = parser.parse_args()
     where = environment.enter("run")
     from comfy_server import ComfyServer

@@ -94,12 +94,12 @@ def create(images: str = "enlarge") -> Node:
 
 def saved(prefix: str) -> Column:
     video = Node("save", "SaveVideo", {"video": From("video"), "filename_prefix": prefix, **MP4}, height=540)
-    return Column("Result", 440, (video,))
+    return Column("Result", 420, (video,))
 
 
 def to_video(run: str, prefix: str) -> tuple[Column, Column]:
     frames = (decode(run), enlarge(From("decode", "images")), create())
-    return Column("Video", 320, frames), saved(prefix)
+    return Column("Video", 300, frames), saved(prefix)
 
 
 TEXT_TO_VIDEO = Template(
@@ -141,9 +141,9 @@ PROMPT_TRAVEL = Template(
                 Node("frames", "PrimitiveInt", {"value": 48}, "Frames"),
                 prompts(
                     "prompts",
-                    "0: a white sheep walks right in a green meadow\n"
-                    "2s: a white sheep jumps in a green meadow\n"
-                    "4s: a white sheep walks right in a green meadow at night",
+                    "0%: a white sheep walks right in a green meadow\n"
+                    "33%: a white sheep jumps in a green meadow\n"
+                    "66%: a white sheep walks right in a green meadow at night",
                     From("frames"),
                 ),
             ),
@@ -153,7 +153,13 @@ PROMPT_TRAVEL = Template(
             340,
             (
                 Node("schedule", "AVGenAsynchronousSchedule", {"frames": From("frames")}),
-                Node("picture", "PreviewImage", {"images": From("schedule", "picture")}, "Noise levels", height=290),
+                Node(
+                    "picture",
+                    "PreviewImage",
+                    {"images": From("schedule", "picture")},
+                    "Noise levels",
+                    height=290,
+                ),
             ),
         ),
         Column(
@@ -173,7 +179,7 @@ EXTEND_TWICE = Template(
     (
         Column(
             "Shared",
-            340,
+            300,
             (
                 Note(
                     "## Extend twice\nEach sampler goes on from the run before it, with a prompt of its own. With the "
@@ -187,7 +193,7 @@ EXTEND_TWICE = Template(
         ),
         Column(
             "Begin",
-            360,
+            320,
             (
                 prompts("first", CAT, 32),
                 sampler("begin", "first", "Begin", frames=32, seed=From("seed")),
@@ -195,18 +201,27 @@ EXTEND_TWICE = Template(
         ),
         Column(
             "Extend",
-            360,
+            320,
             (
                 prompts("second", "an orange cat jumps in a green meadow", 32),
-                sampler("extend", "second", "Extend", frames=32, seed=From("seed"), continue_from=From("begin")),
+                sampler(
+                    "extend", "second", "Extend", frames=32, seed=From("seed"), continue_from=From("begin")
+                ),
             ),
         ),
         Column(
             "Extend again",
-            360,
+            320,
             (
                 prompts("third", "an orange cat runs left in a green meadow at sunset", 32),
-                sampler("again", "third", "Extend again", frames=32, seed=From("seed"), continue_from=From("extend")),
+                sampler(
+                    "again",
+                    "third",
+                    "Extend again",
+                    frames=32,
+                    seed=From("seed"),
+                    continue_from=From("extend"),
+                ),
                 save_run("again"),
             ),
         ),
@@ -244,7 +259,11 @@ EXTEND_VIDEO = Template(
                 Node("earlier", "LoadVideo", {"file": "earlier.mp4"}),
                 Node("frames", "GetVideoComponents", {"video": From("earlier")}),
                 Node("reduce", "ImageScale", {"image": From("frames", "images"), **SMALL}, "Reduce"),
-                Node("encode", "AVGenEncodeFrames", {"images": From("reduce"), "vae": From("model", "vae"), "last": GIVEN}),
+                Node(
+                    "encode",
+                    "AVGenEncodeFrames",
+                    {"images": From("reduce"), "vae": From("model", "vae"), "last": GIVEN},
+                ),
                 prompts("prompts", CAT, 64),
                 sampler("sample", "prompts", frames=64, seed=0, start_latents=From("encode")),
                 save_run("sample"),

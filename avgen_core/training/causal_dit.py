@@ -11,7 +11,7 @@ from ..networks.causal_dit import CausalDiT, CausalDiTConfig, TextKeys
 from ..networks.text_encoder import TextEncoder, TextEncoderConfig
 from .latents import LatentClips
 from .loop import Training, TrainSpec, run
-from .timesteps import NoiseRecipe
+from .timesteps import NoiseRecipe, level_weight
 
 
 class TextToVideo(nn.Module):
@@ -59,8 +59,8 @@ def train_causal_dit(
             text = training.model.keys(batch.prompts)
             velocity = dit(noisy, levels * 1000, text, batch.prompt_of_frame.to(spec.device), groups=groups)
         error = (velocity.float() - (epsilon - clean)).square().mean(dim=(1, 3, 4))
-        learned = drawn.learned.to(spec.device)
-        return {"loss": (error * learned).sum() / learned.sum()}
+        weight = drawn.learned.to(spec.device) * level_weight(levels)
+        return {"loss": (error * weight).sum() / weight.sum()}
 
     training.model.train()
     run(training, loss_of_step, on_save)

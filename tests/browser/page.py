@@ -41,7 +41,7 @@ FIT = """async () => {
     const left = Math.min(...nodes.map(n => n.pos[0])), top = Math.min(...nodes.map(n => n.pos[1] - 30));
     const right = Math.max(...nodes.map(n => n.pos[0] + n.size[0]));
     const bottom = Math.max(...nodes.map(n => n.pos[1] + n.size[1]));
-    const margin = {left: 90, top: 120, right: 40, bottom: 90};
+    const margin = {left: 90, top: 150, right: 40, bottom: 90};
     view.scale = Math.min(1.2, (canvas.clientWidth - margin.left - margin.right) / (right - left),
         (canvas.clientHeight - margin.top - margin.bottom) / (bottom - top));
     view.offset[0] = margin.left / view.scale - left;

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
 import environment
 from comfy_server import ComfyServer
+from tests.host.graphs import shipped
+
+EARLIER_FRAMES = 16
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +21,13 @@ def server() -> Iterator[ComfyServer]:
         pytest.fail(f"there is no ComfyUI in {where.comfyui}; run `python scripts/test.py`")
     with ComfyServer(where.comfyui, where.python, arguments=environment.server_arguments()) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def earlier(server: ComfyServer) -> int:
+    """A short video and its run in the input folder, under the names in the shipped workflows; its length."""
+    run = server.run(shipped("text_to_video", frames=EARLIER_FRAMES, seed=100))
+    assert run.ok, run.explanation
+    for file in run.files:
+        shutil.copyfile(server.path_of(file), server.base / "input" / f"earlier{server.path_of(file).suffix}")
+    return EARLIER_FRAMES

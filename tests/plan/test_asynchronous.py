@@ -37,7 +37,7 @@ def counters(plan: AsynchronousPlan) -> list[str]:
 def test_rows_of_a_small_plan():
     """Four frames, four steps, two steps apart: the example worked out from AR-Diffusion's recursion."""
     plan = AsynchronousPlan(flow_sigmas(4), difference=2, frames=4)
-    assert counters(plan) == "1000 2000 3100 4200 4310 4420 4431 4442 4443 4444".split()
+    assert counters(plan) == ["1000", "2000", "3100", "4200", "4310", "4420", "4431", "4442", "4443", "4444"]
 
 
 def test_number_of_passes():

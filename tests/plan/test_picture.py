@@ -53,7 +53,7 @@ def test_noise_is_dark_and_clean_is_bright():
         tiny.block_plan(),
         AsynchronousPlan(flow_sigmas(50), 5, window=Window(16)),
         AsynchronousPlan(flow_sigmas(4), 0, frames=1000, window=Window()),
-        BlockPlan(flow_sigmas(1), block=500, window=Window(1000)),
+        BlockPlan(flow_sigmas(1), block=200, window=Window(400)),
     ],
 )
 @pytest.mark.parametrize("frames", [1, 1000, 10**9])

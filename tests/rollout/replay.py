@@ -134,7 +134,8 @@ class ReplayDenoiser(CausalWanDenoiser):
                 values = torch.stack([keys_values[n][1][row] for n, row, _ in shown])
                 seeing = at(queries[rows], [event.queries[row].position for row in rows])
                 seen = at(keys, [position for _, _, position in shown])
-                mixed[rows] = attention.attend(seeing, seen, values.flatten(0, 1)[None]).unflatten(1, (len(rows), -1))[0]
+                out = attention.attend(seeing, seen, values.flatten(0, 1)[None])
+                mixed[rows] = out[0].unflatten(0, (len(rows), -1))
             x = hidden[number] + mixed * gate1
             asking = block.cross_attn.queries(block.norm3(x))
             texts = [self._keys_of(mix).layers[layer] for mix in event.prompts[branch]]

@@ -167,6 +167,13 @@ def test_damaged_runs_are_named(tmp_path):
         Run.load(run.folder)
 
 
+def test_a_deleted_run_says_so(tmp_path):
+    run = make(tmp_path / "run", tiny.block_plan(), frames=4)
+    run.folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="folder of run run is gone"):
+        run.latents()
+
+
 def test_nothing_half_written_stays(tmp_path):
     run = make(tmp_path / "run", tiny.block_plan(), frames=20)
     assert not list(run.folder.rglob("*.part"))
