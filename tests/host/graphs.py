@@ -23,6 +23,8 @@ def shipped(name: str, *, frames: int, seed: int = 0, **more: Inputs) -> Workflo
     values: dict[str, Inputs] = {"AVGenSampleCausal": {"frames": frames, "seed": seed}}
     if name == "prompt_travel":
         values = {"PrimitiveInt": {"value": frames}, "AVGenSampleCausal": {"seed": seed}}
+    if name == "extend_twice":
+        values = {"PrimitiveInt": {"value": seed}, "AVGenSampleCausal": {"frames": frames}}
     for class_type, inputs in more.items():
         values[class_type] = {**values.get(class_type, {}), **inputs}
     return demo.fill(name, values)

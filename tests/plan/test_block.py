@@ -21,9 +21,7 @@ from avgen_core.plan import (
     warped_sigmas,
 )
 
-SELF_FORCING = BlockPlan(
-    warped_sigmas((1000, 750, 500, 250), 5.0), block=3, window=Window(21), solver=Solver.RENOISE
-)
+SELF_FORCING = BlockPlan(warped_sigmas((1000, 750, 500, 250), 5.0), block=3, window=Window(21), solver=Solver.RENOISE)
 
 
 def frames_of(step) -> list[int]:

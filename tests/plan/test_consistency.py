@@ -65,9 +65,7 @@ def test_asynchronous_plans(window, changed):
 @pytest.mark.parametrize("given", [0, 2])
 def test_windowed_asynchronous_plans(difference, window, block, given):
     timesteps = tuple(1000 * sigma for sigma in flow_sigmas(10))
-    plan = WindowedAsynchronousPlan(
-        timesteps, difference, 24 * block, window * block, block, given=given * block
-    )
+    plan = WindowedAsynchronousPlan(timesteps, difference, 24 * block, window * block, block, given=given * block)
     checker = follow(plan, 24 * block, window=window * block)
     assert checker.held <= window * block
 
