@@ -163,8 +163,6 @@ def run_file(name: str) -> Path:
 
 def save_path(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
     """A free file below the output folder for a prefix, and how the page is told of it."""
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-        prefix, folder_paths.get_output_directory()
-    )
+    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
     filename = f"{name}_{counter:05}_{suffix}"
     return Path(folder) / filename, {"filename": filename, "subfolder": subfolder, "type": "output"}

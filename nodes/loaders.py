@@ -20,15 +20,9 @@ class AVGenLoadEmbedded(io.ComfyNode):
             "second, animals and vehicles in scrolling scenes. It needs no download and runs on a CPU.",
             inputs=[],
             outputs=[
-                types.Model.Output(
-                    display_name="model", tooltip="The causal video model, for the causal sampler."
-                ),
-                io.Clip.Output(
-                    display_name="clip", tooltip="Its text encoder, for ComfyUI's own text nodes."
-                ),
-                io.Vae.Output(
-                    display_name="vae", tooltip="Its image autoencoder, to decode runs and encode frames."
-                ),
+                types.Model.Output(display_name="model", tooltip="The causal video model, for the causal sampler."),
+                io.Clip.Output(display_name="clip", tooltip="Its text encoder, for ComfyUI's own text nodes."),
+                io.Vae.Output(display_name="vae", tooltip="Its image autoencoder, to decode runs and encode frames."),
             ],
         )
 

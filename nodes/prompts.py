@@ -68,9 +68,7 @@ class AVGenPromptSchedule(io.ComfyNode):
             ],
             outputs=[
                 types.Prompts.Output(display_name="prompts", tooltip="A prompt for every frame."),
-                io.String.Output(
-                    display_name="understood", tooltip="The schedule as it was read, and warnings."
-                ),
+                io.String.Output(display_name="understood", tooltip="The schedule as it was read, and warnings."),
             ],
             hidden=[io.Hidden.unique_id],
         )

@@ -111,13 +111,9 @@ class AVGenRunToLatent(io.ComfyNode):
                     "frames", default=0, min=0, max=1_000_000, tooltip="How many frames; 0 = all that follow."
                 ),
             ],
-            outputs=[
-                io.Latent.Output(display_name="latent", tooltip="(1, channels, frames, height, width).")
-            ],
+            outputs=[io.Latent.Output(display_name="latent", tooltip="(1, channels, frames, height, width).")],
         )
 
     @classmethod
     def execute(cls, run: Run, start: int, frames: int) -> io.NodeOutput:
-        return io.NodeOutput(
-            {"samples": run.latents(start, end_of_part(run, start, frames)).transpose(0, 1)[None]}
-        )
+        return io.NodeOutput({"samples": run.latents(start, end_of_part(run, start, frames)).transpose(0, 1)[None]})

@@ -28,7 +28,7 @@ class AVGenSampleCausal(io.ComfyNode):
             node_id="AVGenSampleCausal",
             display_name="Sample Causal Video (AVGen)",
             category="AVGen/sampling",
-            description="Generates a run of video frames, or goes on with an earlier run. Everything finished is kept on "
+            description="Generates a run of video frames, or goes on with an earlier run. Finished frames are kept on "
             "disk: cancel it, and queueing the same graph again resumes where it stopped.",
             inputs=[
                 types.Model.Input("model", tooltip="A causal video model."),
@@ -49,7 +49,7 @@ class AVGenSampleCausal(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="The same seed gives the same video. To extend exactly, keep the seed of the earlier run.",
+                    tooltip="The same seed gives the same video. Keep it to extend a run exactly.",
                 ),
                 io.Float.Input(
                     "guidance",
@@ -57,12 +57,12 @@ class AVGenSampleCausal(io.ComfyNode):
                     min=1.0,
                     max=20.0,
                     step=0.1,
-                    tooltip="Classifier-free guidance: how strongly the prompt leads. 1 turns it off and takes half the time.",
+                    tooltip="How strongly the prompt leads (classifier-free guidance). 1 turns it off: half the time.",
                 ),
                 types.Plan.Input(
                     "schedule",
                     optional=True,
-                    tooltip="A block or asynchronous schedule. Without one: the block schedule that the model was tuned with.",
+                    tooltip="Block or asynchronous. Without one: the block schedule that the model was tuned with.",
                 ),
                 types.Prompts.Input(
                     "negative",
@@ -72,21 +72,19 @@ class AVGenSampleCausal(io.ComfyNode):
                 types.Run.Input(
                     "continue_from",
                     optional=True,
-                    tooltip="An earlier run of the same model, which this run extends. The earlier run stays as it is.",
+                    tooltip="An earlier run of the same model to extend; it stays as it is.",
                 ),
                 io.Latent.Input(
                     "start_latents",
                     optional=True,
-                    tooltip="Encoded frames to begin with, for a video whose run is lost; the last ones that fit into the window are used.",
+                    tooltip="Encoded frames to begin with, when a run is lost: the last ones that fit into the window.",
                 ),
             ],
             outputs=[
                 types.Run.Output(
                     display_name="run", tooltip="All frames from the beginning, and what is needed to go on."
                 ),
-                io.String.Output(
-                    display_name="report", tooltip="What was made, and how it joins what came before."
-                ),
+                io.String.Output(display_name="report", tooltip="What was made, and how it joins what came before."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -162,9 +160,7 @@ def _preview(model: host.HostModel, latents: Tensor) -> Tensor:
 def report(run: Run) -> str:
     """A few lines on a run for the user."""
     seconds = run.frames / run.recipe.fps
-    lines = [
-        f"run {run.recipe.id}: {run.frames} frames, {seconds:.1f} s at {run.recipe.fps:g} frames a second"
-    ]
+    lines = [f"run {run.recipe.id}: {run.frames} frames, {seconds:.1f} s at {run.recipe.fps:g} frames a second"]
     if run.recipe.given:
         lines.append(f"begins with {run.recipe.plan.given} given frames, which it follows approximately")
     for join in run.joins:

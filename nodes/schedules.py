@@ -23,8 +23,8 @@ STEPS = "Denoising steps of every frame."
 SHIFT = "Above 1, more of the steps are spent at high noise."
 WINDOW = "Most frames that the model sees at once, the ones in work included. It was trained with 16."
 SINK = "First frames of the video that stay visible for ever, inside the window."
-SWITCH = "When the prompt changes: recache computes the visible frames anew under the new prompt; keep leaves them."
-FRAMES = "Frames for the picture and the cost; also the length of a closed asynchronous schedule (the sampler's own length wins)."
+SWITCH = "When the prompt changes: recache computes visible frames anew under the new prompt; keep leaves them."
+FRAMES = "Frames that the picture and the cost are for; the sampler decides on the video's length."
 SWITCHES = [option.value for option in OnSwitch]
 
 
@@ -38,12 +38,8 @@ def on_switch(value: str) -> OnSwitch:
 def schedule_outputs() -> list[io.Output]:
     return [
         types.Plan.Output(display_name="schedule", tooltip="For the causal sampler."),
-        io.Image.Output(
-            display_name="picture", tooltip="Noise levels over frames (across) and passes (down)."
-        ),
-        io.String.Output(
-            display_name="cost", tooltip="Passes and frame evaluations before anything is computed."
-        ),
+        io.Image.Output(display_name="picture", tooltip="Noise levels over frames (across) and passes (down)."),
+        io.String.Output(display_name="cost", tooltip="Passes and frame evaluations before anything is computed."),
     ]
 
 
@@ -75,9 +71,7 @@ class AVGenBlockSchedule(io.ComfyNode):
                 ),
                 io.Int.Input("window", default=16, min=1, max=4096, tooltip=WINDOW),
                 io.Int.Input("sink", default=0, min=0, max=1024, tooltip=SINK),
-                io.Combo.Input(
-                    "on_prompt_change", options=SWITCHES, default=OnSwitch.RECACHE.value, tooltip=SWITCH
-                ),
+                io.Combo.Input("on_prompt_change", options=SWITCHES, default=OnSwitch.RECACHE.value, tooltip=SWITCH),
                 io.Int.Input("frames", default=64, min=1, max=100_000, tooltip=FRAMES),
             ],
             outputs=schedule_outputs(),
@@ -115,18 +109,16 @@ class AVGenAsynchronousSchedule(io.ComfyNode):
                     default=2,
                     min=0,
                     max=1000,
-                    tooltip="Steps between neighbouring frames: 0 = all together, as many as the steps = one frame after the other.",
+                    tooltip="Steps between neighbouring frames. 0: all together; as many as steps: one by one.",
                 ),
                 io.Int.Input("window", default=16, min=1, max=4096, tooltip=WINDOW),
                 io.Int.Input("sink", default=0, min=0, max=1024, tooltip=SINK),
                 io.Boolean.Input(
                     "keep_open",
                     default=True,
-                    tooltip="Keep the frames in work at the end, so that the run can be extended exactly; off finishes all frames and costs less.",
+                    tooltip="Keep the frames in work at the end, to extend the run exactly. Off costs less.",
                 ),
-                io.Combo.Input(
-                    "on_prompt_change", options=SWITCHES, default=OnSwitch.RECACHE.value, tooltip=SWITCH
-                ),
+                io.Combo.Input("on_prompt_change", options=SWITCHES, default=OnSwitch.RECACHE.value, tooltip=SWITCH),
                 io.Int.Input("frames", default=64, min=1, max=100_000, tooltip=FRAMES),
             ],
             outputs=schedule_outputs(),

@@ -76,9 +76,7 @@ class AVGenEncodeFrames(io.ComfyNode):
             inputs=[
                 io.Image.Input("images", tooltip="Frames of one video, in order."),
                 io.Vae.Input("vae", tooltip="The autoencoder of the model that will go on."),
-                io.Int.Input(
-                    "last", default=12, min=1, max=4096, tooltip="How many of the last frames are encoded."
-                ),
+                io.Int.Input("last", default=12, min=1, max=4096, tooltip="How many of the last frames are encoded."),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="For start_latents of the sampler.")],
         )

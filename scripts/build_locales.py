@@ -1,36 +1,42 @@
 """Write `locales/en` from the nodes' own descriptions; the other languages there are written by hand.
 
-    python scripts/build_locales.py
+python scripts/build_locales.py
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-import environment
 from build_workflows import as_text, input_specs
+
+import environment
 
 LOCALES = environment.ROOT / "locales"
 
 
 def english(infos: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What the files of a language hold, by file name; other languages have the same keys."""
-    nodes = {
-        name: {
+    nodes = {}
+    for name, info in infos.items():
+        outputs = zip(info["output_name"], info["output_tooltips"], strict=True)
+        nodes[name] = {
             "display_name": info["display_name"],
-            "description": info["description"],
-            "inputs": {
-                spec.name: {"name": spec.name, "tooltip": spec.options["tooltip"]} for spec in input_specs(info)
-            },
-            "outputs": {
-                str(index): {"name": output, "tooltip": tooltip}
-                for index, (output, tooltip) in enumerate(zip(info["output_name"], info["output_tooltips"], strict=True))
-            },
+            "description": literal(info["description"]),
+            "inputs": {spec.name: named(spec.name, spec.options["tooltip"]) for spec in input_specs(info)},
+            "outputs": {str(index): named(*output) for index, output in enumerate(outputs)},
         }
-        for name, info in infos.items()
-    }
     categories = sorted({part for info in infos.values() for part in info["category"].split("/")})
     return {"nodeDefs.json": nodes, "main.json": {"nodeCategories": {part: part for part in categories}}}
+
+
+def named(name: str, tooltip: str) -> dict[str, str]:
+    return {"name": name, "tooltip": literal(tooltip)}
+
+
+def literal(text: str) -> str:
+    """Text as it is, for the page's message format, in which these characters have meanings."""
+    return re.sub(r"[{}|@]", lambda match: f"{{'{match[0]}'}}", text)
 
 
 def main() -> int:

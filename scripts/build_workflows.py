@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomllib
+from templates import TEMPLATES, From, Node, Note, Template
 
 import environment
-from templates import TEMPLATES, From, Node, Note, Template
 
 if TYPE_CHECKING:
     from comfy_server import ComfyServer
@@ -276,18 +276,13 @@ def as_text(workflow: dict[str, Any]) -> str:
 
 
 def make_thumbnail(template: Template, server: ComfyServer) -> None:
+    from demo import frames_of
     from PIL import Image
 
-    from demo import frames_of
-
-    run = server.run(
-        json.loads((WORKFLOWS / "api" / f"{template.name}.json").read_text("utf-8")), timeout=3600
-    )
+    run = server.run(json.loads((WORKFLOWS / "api" / f"{template.name}.json").read_text("utf-8")), timeout=3600)
     if not run.ok:
         raise SystemExit(f"{template.name} did not run: {run.explanation}")
-    frames = list(
-        frames_of(server.path_of(next(file for file in run.files if file.filename.endswith(".mp4"))))
-    )
+    frames = list(frames_of(server.path_of(next(file for file in run.files if file.filename.endswith(".mp4")))))
     side = THUMBNAIL_SIDE
     strip = Image.new("RGB", (side * THUMBNAIL_FRAMES, side))
     for index in range(THUMBNAIL_FRAMES):
@@ -297,12 +292,8 @@ def make_thumbnail(template: Template, server: ComfyServer) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--thumbnails", action="store_true", help="run the templates and keep frames of their videos"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--thumbnails", action="store_true", help="run the templates and keep frames of their videos")
     options = parser.parse_args()
     where = environment.enter("run")
     from comfy_server import ComfyServer

@@ -328,9 +328,7 @@ class ComfyServer:
             raise Rejected({}, reply["node_errors"])
         return reply["prompt_id"]
 
-    def _follow(
-        self, run: Run, connection: websocket.WebSocket, timeout: float, on_event: EventHandler | None
-    ) -> None:
+    def _follow(self, run: Run, connection: websocket.WebSocket, timeout: float, on_event: EventHandler | None) -> None:
         begun = time.monotonic()
         while True:
             seconds = time.monotonic() - begun

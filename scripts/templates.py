@@ -204,9 +204,7 @@ EXTEND_TWICE = Template(
             320,
             (
                 prompts("second", "an orange cat jumps in a green meadow", 32),
-                sampler(
-                    "extend", "second", "Extend", frames=32, seed=From("seed"), continue_from=From("begin")
-                ),
+                sampler("extend", "second", "Extend", frames=32, seed=From("seed"), continue_from=From("begin")),
             ),
         ),
         Column(

@@ -204,9 +204,9 @@ class RunWriter:
         for first, end, path in self.run.chunks():
             if end > frames:
                 kept = _read_chunk(path)[: max(0, frames - first)]
-                path.unlink()
                 if len(kept):
                     self._write(first, kept)
+                path.unlink()
         self._written = frames
 
     def add(self, frames: Tensor) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from build_workflows import WORKFLOWS
-from page import ComfyPage
 from templates import TEMPLATES, Template
+
+from page import ComfyPage
 
 ON_PAGE = [template for template in TEMPLATES if template.on_page]
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "images"
@@ -34,8 +34,6 @@ def test_page_queues_what_the_api_file_says(open_page: Callable[[], ComfyPage], 
     assert page.missing_nodes() == []
     assert {number: node["inputs"] for number, node in page.as_api().items()} == api_inputs(template.name)
     assert page.errors == []
-    if os.environ.get("AVGEN_SCREENSHOTS"):
-        page.screenshot(PICTURES / f"graph_{template.name}.png")
 
 
 def test_prompt_is_edited_and_the_video_seen(open_page: Callable[[], ComfyPage]) -> None:

@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
-
 from build_workflows import WORKFLOWS
+
 from comfy_server import ComfyServer
 from tests.host.graphs import forget, graph, recipe, run_latents, saved, shipped, video_frames
 
@@ -46,7 +46,7 @@ def test_workflow_makes_a_video(server: ComfyServer, earlier: int, name: str) ->
     assert {preview.metadata["node_id"] for preview in run.previews} >= set(sampling)
 
     again = server.run(workflow)
-    assert again.executed == [] and set(again.cached) == set(workflow) and again.files == run.files
+    assert again.executed == [] and set(again.cached) == set(workflow) and set(again.files) == set(run.files)
 
     forget(server)
     afresh = server.run(workflow)
@@ -89,10 +89,12 @@ def test_native_sockets_carry_the_same_frames(server: ComfyServer) -> None:
     )
     run = server.run({**common, **native})
     assert run.ok, run.explanation
-    files = {name: [item["filename"] for item in run.outputs[name]["images"]] for name in ("ours", "theirs", "round_trip")}
-    pictures = {name: [(server.base / "temp" / file).read_bytes() for file in group] for name, group in files.items()}
-    assert len(pictures["ours"]) == len(pictures["round_trip"]) == 4
-    assert pictures["ours"] == pictures["theirs"]
+
+    def pictures(name: str) -> list[bytes]:
+        return [(server.base / "temp" / item["filename"]).read_bytes() for item in run.outputs[name]["images"]]
+
+    assert pictures("ours") == pictures("theirs")
+    assert len(pictures("ours")) == len(pictures("round_trip")) == 4
 
 
 def test_no_client_need_be_connected(server: ComfyServer) -> None:
