@@ -79,9 +79,8 @@ class AVGenPromptSchedule(io.ComfyNode):
     ) -> io.NodeOutput:
         schedule = parse_schedule(text, fps=fps, frames=frames, chunk=chunk, blend=blend)
         understood = schedule.describe(fps)
-        unknown = model and [w for t in schedule.texts() for w in unknown_words(t, model.model.vocabulary)]
-        if unknown:
-            warning = warning_text(unknown)
-            host.tell(cls, f"Warning: {warning}", warning=True)
-            understood = f"{understood}\nWarning: {warning}"
-        return io.NodeOutput(schedule, understood)
+        vocabulary = model.model.vocabulary if model else None
+        unknown = unknown_words(" ".join(schedule.texts()), vocabulary) if vocabulary else []
+        said = f"Warning: {warning_text(unknown)}" if unknown else f"Prompts understood: {len(schedule.segments)}"
+        host.tell(cls, said, warning=bool(unknown))
+        return io.NodeOutput(schedule, f"{understood}\n{said}" if unknown else understood)

@@ -116,6 +116,7 @@ class AVGenSampleCausal(io.ComfyNode):
         job = prepare(denoiser, order)
         host.load_networks([model.text_encoder, model.dit])
         run = cls._work(model, denoiser, job)
+        host.tell(cls, report(run))
         return io.NodeOutput(run, report(run))
 
     @classmethod

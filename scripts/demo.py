@@ -251,7 +251,8 @@ def main() -> int:
             if not run.ok:
                 print(f"ComfyUI could not make the video. {run.explanation}", file=sys.stderr)
                 return 1
-            print(*(f"{said.text}" for said in run.texts), sep="\n", end="\n" if run.texts else "")
+            for said in run.texts:
+                print(f"  {said.text}")
             made = collect(job, server, run)
     except Rejected as error:
         print(f"ComfyUI refused the workflow.\n{error}", file=sys.stderr)

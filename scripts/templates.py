@@ -68,12 +68,12 @@ MODEL = Node("model", "AVGenLoadEmbedded")
 
 def prompts(name: str, text: str, frames: int | From, title: str = "") -> Node:
     inputs = {"text": text, "frames": frames, "model": From("model")}
-    return Node(name, "AVGenPromptSchedule", inputs, title)
+    return Node(name, "AVGenPromptSchedule", inputs, title, height=340)  # with what it understood
 
 
 def sampler(name: str, prompts: str, title: str = "", **inputs: Any) -> Node:
     given = {"model": From("model"), "prompts": From(prompts), **inputs}
-    return Node(name, "AVGenSampleCausal", given, title)
+    return Node(name, "AVGenSampleCausal", given, title, height=480)  # with the preview
 
 
 def save_run(run: str) -> Node:

@@ -82,15 +82,24 @@ def class_indices(attributes: list[Attributes]) -> dict[str, Tensor]:
     return {name: torch.tensor([values.index(getattr(a, name)) for a in attributes]) for name, values in LABELS.items()}
 
 
+def directions(logits: Tensor) -> list[str]:
+    """`left`, `right` or `none` for action logits (N, 8): walking and running count together against each other action."""
+    shares = logits.softmax(dim=1)
+    left, right = ([i for i, action in enumerate(ACTIONS) if action.endswith(side)] for side in ("left", "right"))
+    other = [i for i in range(len(ACTIONS)) if i not in (*left, *right)]
+    scores = torch.stack([shares[:, left].sum(1), shares[:, right].sum(1), shares[:, other].amax(1)], dim=1)
+    return [("left", "right", "none")[i] for i in scores.argmax(dim=1).tolist()]
+
+
 @torch.inference_mode()
 def classify(classifier: AttributeClassifier, windows: np.ndarray) -> list[dict[str, str]]:
-    """What is seen in each of the windows (N, 12, 64, 64, 3) uint8: attribute name to value."""
+    """What is seen in each of the windows (N, 12, 64, 64, 3) uint8: attribute, or `direction`, to value."""
     seen: list[dict[str, str]] = []
     for start in range(0, len(windows), BATCH):
         logits = classifier(to_clips(windows[start : start + BATCH]))
         best = {name: scores.argmax(dim=1).tolist() for name, scores in logits.items()}
-        count = len(best["subject"])
-        seen += [{name: LABELS[name][best[name][i]] for name in LABELS} for i in range(count)]
+        for i, direction in enumerate(directions(logits["action"])):
+            seen.append({**{name: LABELS[name][best[name][i]] for name in LABELS}, "direction": direction})
     return seen
 
 

@@ -19,8 +19,8 @@ from ..diorama import Attributes, caption, sample_attributes
 from ..plan import flow_sigmas
 from ..systems.embedded import EmbeddedModel
 from ..training.autoencoder import psnr, to_unit
-from .classifier import AttributeClassifier
-from .judging import Tally, facts, fresh_renders, last_window, look, reconstructed, spread_windows, tally
+from .classifier import AttributeClassifier, classify
+from .judging import Tally, facts, fresh_renders, last_window, reconstructed, spread_windows, tally
 from .measures import colour_statistics, flow_magnitude, mean_interval, wilson
 from .report import Measure, against_ceiling
 from .sampling import Sampling, sample_videos
@@ -102,11 +102,11 @@ def judge_clips(trial: Trial) -> tuple[list[Measure], list[Judged], dict[str, An
     attributes = trial.attributes("captions", settings.clips)
     wanted, captions = [facts(a) for a in attributes], [caption(a) for a in attributes]
     videos = sample_videos(trial.model, captions, settings.frames, trial.sampling(), report_progress("clips"))
-    seen = look(trial.classifier, last_window(videos))
+    seen = classify(trial.classifier, last_window(videos))
     renders = last_window(fresh_renders(attributes * RENDERS, settings.frames, trial.render_seed("renders")))
-    ceilings = tally(wanted * RENDERS, look(trial.classifier, renders))
+    ceilings = tally(wanted * RENDERS, classify(trial.classifier, renders))
     softened = reconstructed(trial.model.autoencoder, renders)
-    reconstructions = tally(wanted * RENDERS, look(trial.classifier, softened))
+    reconstructions = tally(wanted * RENDERS, classify(trial.classifier, softened))
     measures = [
         against_ceiling(
             name,
@@ -153,7 +153,7 @@ def steady_subject(trial: Trial, attributes: list[Attributes], videos: np.ndarra
 
     def found(of: np.ndarray, start: int) -> Tally:
         windows = spread_windows(of, start, start + LONG_PART, WINDOWS)
-        return tally(wanted, look(trial.classifier, windows))["subject"]
+        return tally(wanted, classify(trial.classifier, windows))["subject"]
 
     frames = videos.shape[1]
     first, last = found(videos, 0), found(videos, frames - LONG_PART)

@@ -11,7 +11,7 @@ from ..diorama import Attributes, Segment, render
 from ..networks.image_autoencoder import ImageAutoencoder
 from ..training.autoencoder import to_unit
 from ..training.corpus import clip_seed
-from .classifier import WINDOW, AttributeClassifier, classify
+from .classifier import WINDOW
 
 ASKED = ("subject", "scene", "direction", "action", "time", "weather")
 
@@ -32,17 +32,6 @@ def facts(attributes: Attributes) -> dict[str, str]:
     """What a video of `attributes` has to show; a direction only where the action has one."""
     wanted = {name: getattr(attributes, name) for name in ASKED}
     return {name: value for name, value in wanted.items() if (name, value) != ("direction", "none")}
-
-
-def with_direction(seen: dict[str, str]) -> dict[str, str]:
-    """What the classifier saw, with the direction of the action (walking and running alike)."""
-    word = seen["action"].rsplit(" ", 1)[-1]
-    return {**seen, "direction": word if word in ("left", "right") else "none"}
-
-
-def look(classifier: AttributeClassifier, windows: np.ndarray) -> list[dict[str, str]]:
-    """What is seen in windows (N, 12, 64, 64, 3) uint8: attribute, or `direction`, to value."""
-    return [with_direction(seen) for seen in classify(classifier, windows)]
 
 
 def tally(wanted: list[dict[str, str]], seen: list[dict[str, str]]) -> dict[str, Tally]:

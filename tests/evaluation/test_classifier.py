@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from avgen_core.checkpoints.files import CheckpointError, save_weights
+from avgen_core.diorama.attributes import ACTIONS
 from avgen_core.evaluation.classifier import (
     CLASSIFIER,
     LABELS,
@@ -13,9 +14,11 @@ from avgen_core.evaluation.classifier import (
     WINDOW,
     AttributeClassifier,
     ClassifierConfig,
+    classify,
+    directions,
     load_classifier,
 )
-from avgen_core.evaluation.judging import facts, last_window, look, tally
+from avgen_core.evaluation.judging import facts, last_window, tally
 from avgen_core.evaluation.train_classifier import batch, render_clips, train_classifier
 from avgen_core.training.loop import TrainSpec
 
@@ -24,13 +27,26 @@ TINY = ClassifierConfig(channels=(16, 16, 16, 16))
 
 def test_fresh_renders_are_recognised():
     clips = render_clips(40, seed=7, frames=16)
-    found = tally([facts(a) for a in clips.attributes], look(load_classifier(), last_window(clips.frames)))
+    found = tally([facts(a) for a in clips.attributes], classify(load_classifier(), last_window(clips.frames)))
     assert {name: share.share for name, share in found.items() if share.share < 0.9} == {}
 
 
 def test_the_file_is_small_and_the_network_too():
     assert CLASSIFIER.stat().st_size <= 2_000_000
     assert sum(p.numel() for p in load_classifier().parameters()) < 1_000_000
+
+
+def test_walking_and_running_count_together_as_a_direction():
+    shares = torch.full((3, len(ACTIONS)), 0.01)
+    for row, action, share in (
+        (0, "stands still", 0.4),
+        (0, "walks left", 0.3),
+        (0, "runs left", 0.3),
+        (1, "runs right", 0.9),
+        (2, "spins", 0.9),
+    ):
+        shares[row, ACTIONS.index(action)] = share
+    assert directions(shares.log()) == ["left", "right", "none"]
 
 
 def test_weights_for_other_labels_are_refused(tmp_path):
