@@ -83,7 +83,7 @@ def class_indices(attributes: list[Attributes]) -> dict[str, Tensor]:
 
 
 def directions(logits: Tensor) -> list[str]:
-    """`left`, `right` or `none` for action logits (N, 8): walking and running count together against each other action."""
+    """`left`, `right` or `none` for action logits (N, 8): walks and runs add up against each other action."""
     shares = logits.softmax(dim=1)
     left, right = ([i for i, action in enumerate(ACTIONS) if action.endswith(side)] for side in ("left", "right"))
     other = [i for i in range(len(ACTIONS)) if i not in (*left, *right)]
