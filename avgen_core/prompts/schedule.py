@@ -32,8 +32,8 @@ class Segment:
             raise ValueError(
                 f"a prompt cannot start at frame {self.start!r}: it must be a whole number from 0 on"
             )
-        if not isinstance(self.text, str) or not self.text.strip():
-            raise ValueError(f"the prompt at frame {self.start} is empty: it must be a text")
+        if not isinstance(self.text, str) or (self.text and not self.text.strip()):
+            raise ValueError(f"the prompt at frame {self.start} is blank: it must be a text, or \"\" for no prompt")
         if any("\ud800" <= character <= "\udfff" for character in self.text):
             raise ValueError(
                 f"the prompt at frame {self.start} has half a surrogate pair, which is not a character"

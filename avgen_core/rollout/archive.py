@@ -51,24 +51,27 @@ def unpack_run(path: Path, folder: Path) -> Run:
 def _extract(path: Path, target: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if not MEMBER.fullmatch(name):
+            for member in archive.infolist():
+                name = member.filename
+                if not MEMBER.fullmatch(name) or member.compress_type != zipfile.ZIP_STORED:
                     raise RunError(f"{path.name} is not a run file: it holds {name!r}")
                 destination = target / name
                 destination.parent.mkdir(exist_ok=True)
-                with archive.open(name) as source, open(destination, "wb") as file:
+                with archive.open(member) as source, open(destination, "wb") as file:
                     shutil.copyfileobj(source, file)
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError) as error:
         raise RunError(
             f"{path.name} is not a run file or is truncated ({error}): copy it again, or save the run again"
         ) from error
 
 
 def _holds(folder: Path, run: Run) -> bool:
-    """Whether `folder` holds as much of the same run."""
+    """Whether `folder` holds as much of the same run, in good order."""
     if not (folder / "run.json").exists():
         return False
     try:
-        return Run.load(folder).frames >= run.frames
+        there = Run.load(folder)
+        there.state()
+        return there.frames >= run.frames
     except RunError:
         return False

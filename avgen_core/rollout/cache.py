@@ -21,6 +21,12 @@ class FrameCache:
         self.keys.pop(frame, None)
         self.values.pop(frame, None)
 
+    def move(self, device: torch.device) -> None:
+        """Bring everything to `device`; a state that was read from disk lies in main memory."""
+        for store in (self.keys, self.values):
+            for frame, tensor in store.items():
+                store[frame] = tensor.to(device)
+
     @property
     def bytes(self) -> int:
         return sum(t.nbytes for store in (self.keys, self.values) for t in store.values())

@@ -9,25 +9,28 @@ import torch
 from torch import Tensor
 
 from ..plan import Action, Pass, Plan, Query, passes_from
-from ..prompts import PromptSchedule
+from ..prompts import PromptSchedule, Segment
 from .denoiser import Denoiser, PromptMix, Request
 from .noise import NoiseSource
 from .state import State
 
 
+EMPTY_PROMPT = PromptSchedule((Segment(0, ""),))
+
+
 @dataclass(frozen=True)
 class Prompts:
-    """The prompt schedule of each guidance branch: the positive one, and the negative one with guidance."""
+    """The prompt schedule of each guidance branch: the positive one, and with guidance the negative one.
+
+    Without a negative schedule that branch has the empty prompt.
+    """
 
     positive: PromptSchedule
     negative: PromptSchedule | None = None
 
-    def branches(self, count: int) -> tuple[PromptSchedule | None, ...]:
-        return (self.positive,) if count == 1 else (self.positive, self.negative)
-
     def at(self, pixel_frame: int, branches: int) -> tuple[PromptMix, ...]:
-        """The prompt mix of each branch at a pixel frame; without a negative schedule that branch is empty."""
-        return tuple((("", 1.0),) if s is None else s.at(pixel_frame) for s in self.branches(branches))
+        """The prompt mix of each branch at a pixel frame."""
+        return tuple(s.at(pixel_frame) for s in (self.positive, self.negative or EMPTY_PROMPT)[:branches])
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ def written_whole(path: Path) -> Iterator[Path]:
     partial = path.with_name(path.name + ".part")
     try:
         yield partial
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

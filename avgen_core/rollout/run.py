@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Join:
-    """How a run follows an earlier one: `exact` (the same bits as one longer run) or `approximate`, and why."""
+    """How a run follows what came before frame `at`: `exact` means the same bits as one longer run; else the reason."""
 
     at: int
     exact: bool
@@ -154,18 +154,6 @@ class Run:
     def state(self) -> State:
         return State.load(self.folder / "state.safetensors")
 
-    def copy_to(self, folder: Path) -> Run:
-        """A copy that shares nothing with this run; `folder` must not exist and appears only when it is complete."""
-        folder = Path(folder)
-        if folder.exists():
-            raise RunError(f"{folder.name} exists already: choose another name")
-        partial = folder.with_name(folder.name + ".part")
-        shutil.rmtree(partial, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(self.folder, partial)
-        partial.rename(folder)
-        return replace(self, folder=folder)
-
 
 def _read_chunk(path: Path) -> Tensor:
     try:
@@ -188,12 +176,12 @@ class RunWriter:
     @classmethod
     def begin(cls, folder: Path, recipe: Recipe, parent: Run | None = None, joins: tuple[Join, ...] = ()) -> RunWriter:
         """A new run in `folder` that starts with the chunks of `parent`, if there is one."""
-        (folder / "chunks").mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder / "chunks", ignore_errors=True)
+        (folder / "state.safetensors").unlink(missing_ok=True)
+        (folder / "chunks").mkdir(parents=True)
         if parent is not None:
             for _, _, path in parent.chunks():
-                target = folder / "chunks" / path.name
-                if not target.exists():
-                    linked(path, target)
+                linked(path, folder / "chunks" / path.name)
         with written_whole(folder / "run.json") as partial:
             data = {"format": FORMAT, "recipe": recipe.to_json(), "joins": [join.__dict__ for join in joins]}
             partial.write_text(json.dumps(data, indent=1))

@@ -45,6 +45,7 @@ class CausalWanDenoiser:
         dtype = self.network.patch_embedding.weight.dtype
         text, prompt_of_frame = self._text(request.prompts)
         stored = [(row, q.frame) for row, q in enumerate(queries) if q.action in (Action.COMMIT, Action.RECACHE)]
+        request.cache.move(device)
         view = CacheView(request.cache, request.step.context, stored)
         flow = self.network(
             request.latents.to(device, dtype).transpose(0, 1)[None].expand(self.branches, -1, -1, -1, -1),

@@ -70,6 +70,13 @@ def test_a_run_file_gives_the_run_back(tmp_path, run):
     assert unpack_run(path, tmp_path / "runs").folder == again.folder
 
 
+def test_a_run_file_repairs_a_damaged_run(tmp_path, run):
+    path = pack_run(run, tmp_path / "a.avgen")
+    there = unpack_run(path, tmp_path / "runs")
+    (there.folder / "state.safetensors").write_bytes(b"cut off")
+    assert unpack_run(path, tmp_path / "runs").state().passes == run.state().passes
+
+
 def test_damaged_and_foreign_run_files_are_refused_and_leave_nothing(tmp_path, run):
     path = pack_run(run, tmp_path / "a.avgen")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

@@ -68,7 +68,7 @@ def test_there_are_no_frames_before_the_first():
         ([(1, "fox")], 0, "starts at frame 1; the first must start at frame 0"),
         ([(0, "fox"), (24, "owl"), (12, "bear")], 0, "frame 12 comes after frame 24"),
         ([(0, "fox"), (0, "owl")], 0, "frame 0 already has a prompt"),
-        ([(0, " \n")], 0, "the prompt at frame 0 is empty"),
+        ([(0, " \n")], 0, "the prompt at frame 0 is blank"),
         ([(-1, "fox")], 0, "cannot start at frame -1"),
         ([(0.5, "fox")], 0, "cannot start at frame 0.5"),
         ([(True, "fox")], 0, "cannot start at frame True"),

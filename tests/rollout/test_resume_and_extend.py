@@ -22,8 +22,8 @@ SCHEDULE = "0: a cat\n7: a dog\n13: a bus"
 PLANS = {"block": tiny.block_plan, "asynchronous": tiny.asynchronous_plan}
 
 
-def order(plan, frames=24, text=SCHEDULE, blend=0, guidance=1.0, parent=None, seed=3) -> Order:
-    return Order(plan, tiny.prompts(text, "fog", blend), frames, seed, 8.0, guidance, parent=parent)
+def order(plan, frames=24, text=SCHEDULE, blend=0, guidance=1.0, parent=None, seed=3, negative="fog") -> Order:
+    return Order(plan, tiny.prompts(text, negative, blend), frames, seed, 8.0, guidance, parent=parent)
 
 
 def make(folder: Path, plan, guidance=1.0, on_pass=lambda progress: None, **changes) -> Run:
@@ -143,12 +143,49 @@ def test_a_run_of_another_model_is_refused(tmp_path):
 
 
 def test_given_frames_start_the_run(tmp_path):
+    """All of them stay in the run; the last ones that fill blocks of the window are its context."""
     given = torch.randn(7, *tiny.SHAPE)
     denoiser = tiny.denoiser()
     asked = Order(tiny.block_plan(), tiny.prompts(), 6, 0, 8.0, 1.0, given=given)
     run = generate(denoiser, prepare(denoiser, asked), tmp_path / "run")
-    assert run.frames == 6 + 6, "six given frames fill three blocks of the window"
-    assert torch.equal(run.latents(0, 6), given[1:])
+    assert run.frames == 7 + 6
+    assert torch.equal(run.latents(0, 7), given)
+    assert not run.joins[0].exact
+    longer = make(tmp_path / "longer", tiny.block_plan(), frames=4, parent=run, seed=0, negative=None)
+    assert torch.equal(longer.latents(0, 13), run.latents())
+
+
+def test_given_frames_of_another_size_are_refused():
+    asked = Order(tiny.block_plan(), tiny.prompts(), 6, 0, 8.0, 1.0, given=torch.randn(8, 4, 6, 6))
+    with pytest.raises(RunError, match=r"\(4, 6, 6\), the model works on \(4, 4, 6\)"):
+        prepare(tiny.denoiser(), asked)
+
+
+def test_a_negative_schedule_begins_at_the_extension(tmp_path):
+    """Also where the earlier run had none: its frames keep the empty prompt."""
+    plan, later = tiny.block_plan(), "0: fog\n4: rain\n8: snow"
+    first = make(tmp_path / "1", plan, 2.0, frames=12, text="a cat", negative=None)
+    second = make(tmp_path / "2", plan, 2.0, frames=12, text="a cat", negative=later, parent=first)
+    assert second.recipe.prompts.negative.switches() == (12, 16, 20)
+    assert torch.equal(second.latents(0, 12), first.latents())
+    third = make(tmp_path / "3", plan, 2.0, frames=4, text="a cat", negative=None, parent=second)
+    assert third.recipe.prompts.negative.at(25) == (("", 1.0),)
+
+
+def test_another_seed_goes_on_from_the_state_but_is_not_called_exact(tmp_path):
+    first = make(tmp_path / "1", tiny.block_plan(), frames=8, seed=1)
+    second = make(tmp_path / "2", tiny.block_plan(), frames=4, seed=2, parent=first)
+    assert not second.joins[0].exact
+    assert "another seed" in second.joins[0].reason
+
+
+def test_a_lost_state_means_that_the_run_is_made_again(tmp_path):
+    whole = make(tmp_path / "whole", tiny.block_plan())
+    make(tmp_path / "run", tiny.block_plan())
+    (tmp_path / "run" / "state.safetensors").write_bytes(b"cut off")
+    assert torch.equal(make(tmp_path / "run", tiny.block_plan()).latents(), whole.latents())
+    whole.chunks()[-1][2].unlink()
+    assert make(tmp_path / "whole", tiny.block_plan()).complete
 
 
 def test_damaged_runs_are_named(tmp_path):
@@ -177,7 +214,3 @@ def test_a_deleted_run_says_so(tmp_path):
 def test_nothing_half_written_stays(tmp_path):
     run = make(tmp_path / "run", tiny.block_plan(), frames=20)
     assert not list(run.folder.rglob("*.part"))
-    copy = run.copy_to(tmp_path / "copy")
-    assert torch.equal(copy.latents(), run.latents())
-    with pytest.raises(RunError, match="exists already"):
-        run.copy_to(tmp_path / "copy")
