@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -79,6 +78,14 @@ def tuples(value: Any) -> Any:
     return tuple(tuples(v) for v in value) if isinstance(value, list) else value
 
 
-def dtype_name(dtype: torch.dtype) -> str:
-    """`float32` for `torch.float32`."""
-    return str(dtype).removeprefix("torch.")
+
+def encoder_digest(autoencoder: dict[str, Tensor]) -> str:
+    """Digest of an autoencoder's encoder: what latents, and the models trained on them, depend on.
+
+    The decoder may be trained further without harm, so it does not count.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(autoencoder):
+        if not name.startswith("decoder."):
+            digest.update(autoencoder[name].half().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

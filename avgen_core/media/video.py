@@ -1,4 +1,4 @@
-"""Video files by PyAV, and contact sheets."""
+"""Video files by PyAV, and contact sheets. PyAV is imported where a file is touched: training does without it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
 from PIL import Image
@@ -26,6 +25,8 @@ def enlarged(frames: Tensor, smallest_side: int) -> np.ndarray:
 
 def write_video(path: Path, chunks: Iterable[np.ndarray], fps: float) -> int:
     """Write chunks of frames (n, H, W, 3) uint8 as H.264 mp4 as they come; returns the number of frames."""
+    import av
+
     count = 0
     with written_whole(path) as partial, av.open(str(partial), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
@@ -42,6 +43,8 @@ def write_video(path: Path, chunks: Iterable[np.ndarray], fps: float) -> int:
 
 def read_video(path: Path) -> Iterator[np.ndarray]:
     """Frames (H, W, 3) uint8 of the first video stream."""
+    import av
+
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             yield frame.to_ndarray(format="rgb24")

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints.files import fingerprint, load_into, read_weights, tuples
+from ..checkpoints.files import CheckpointError, encoder_digest, fingerprint, load_into, read_weights, tuples
 from ..networks.causal_dit import CausalDiT, CausalDiTConfig
 from ..networks.image_autoencoder import ImageAutoencoder, ImageAutoencoderConfig
 from ..networks.text_encoder import TextEncoder, TextEncoderConfig
@@ -80,6 +80,12 @@ def load_embedded(folder: Path = FOLDER, operations=nn) -> EmbeddedModel:
     about_images, image_weights = read_weights(paths[0], "image_autoencoder")
     about_text, text_weights = read_weights(paths[1], "text_encoder")
     about_video, video_weights = read_weights(paths[2], "causal_dit")
+
+    if about_video["encoder"] != encoder_digest(image_weights):
+        raise CheckpointError(
+            f"{CAUSAL_DIT} was trained on the latents of another encoder than {AUTOENCODER} holds: "
+            "install the pack's files anew, or train the DiT on this autoencoder"
+        )
 
     def config(cls, about):
         return cls(**{name: tuples(value) for name, value in about["config"].items()})

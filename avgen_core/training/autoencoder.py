@@ -21,12 +21,10 @@ def to_unit(frames: np.ndarray) -> Tensor:
 def random_frames(corpus: Corpus, step: int, count: int, seed: int) -> Tensor:
     """`count` random frames of the corpus, (count, 3, H, W) in -1..1."""
     rng = np.random.default_rng((seed, step))
-    shards = rng.choice(corpus.shards(), size=4)
     picked = []
-    for shard in shards:
+    for shard in rng.choice(corpus.shards, size=count):
         frames = corpus.frames(int(shard))
-        clips = rng.integers(len(frames), size=count // 4)
-        picked += [frames[clip, rng.integers(frames.shape[1])] for clip in clips]
+        picked.append(frames[rng.integers(len(frames)), rng.integers(frames.shape[1])])
     return to_unit(np.stack(picked))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoints.files import fingerprint, load_into, read_weights, tuples
+from ..checkpoints.files import encoder_digest, load_into, read_weights, tuples
 from ..diorama import vocabulary
 from ..networks.causal_dit import CausalDiTConfig
 from ..networks.image_autoencoder import ImageAutoencoder, ImageAutoencoderConfig
@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("step", choices=STEPS, help="corpus, autoencoder, latents, dit: in this order")
     parser.add_argument("--data", type=Path, default=Path("runs/corpus"), help="folder of the rendered corpus")
     parser.add_argument("--out", type=Path, help="folder of state, log and sheets (default: runs/<step>)")
-    parser.add_argument("--models", type=Path, default=FOLDER, help="folder of the weight files (default: models/demo)")
+    parser.add_argument("--models", type=Path, default=FOLDER, help="folder of earlier weights (default: models/demo)")
+    parser.add_argument("--export", type=Path, help="folder of the weights that are made (default: OUT/models)")
     parser.add_argument("--shards", type=int, default=64, help="corpus: shards of 256 clips (default: 64)")
     parser.add_argument("--workers", type=int, default=1, help="corpus: processes that render")
     parser.add_argument("--steps", type=int, help="optimiser steps in all, resumed ones included")
@@ -48,6 +49,12 @@ def run(options: argparse.Namespace) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     options.out = options.out or Path("runs") / options.step
+    options.export = options.export or options.out / "models"
+    if (options.from_weights or options.decoder_only) and (options.out / "state.pt").exists():
+        raise ValueError(
+            f"{options.out} holds the state of a training that would go on instead of starting from the weights: "
+            "name another folder with --out, or leave --from-weights and --decoder-only out"
+        )
     STEPS[options.step](options)
 
 
@@ -64,6 +71,7 @@ def _spec(options: argparse.Namespace, steps: int, batch: int, learning_rate: fl
 
 
 def _autoencoder(folder: Path) -> ImageAutoencoder:
+    """The autoencoder of a folder, ready for inference."""
     about, weights = read_weights(folder / AUTOENCODER, "image_autoencoder")
     config = ImageAutoencoderConfig(**{name: tuples(value) for name, value in about["config"].items()})
     return load_into(ImageAutoencoder(config), weights, AUTOENCODER)
@@ -77,20 +85,22 @@ def _train_autoencoder(options: argparse.Namespace) -> None:
     start = _autoencoder(options.models).requires_grad_(True) if options.from_weights or options.decoder_only else None
 
     def export(training: Training) -> None:
-        export_autoencoder(training.average, options.models, training.step)
+        export_autoencoder(training.average, options.export, training.step)
 
     spec = _spec(options, steps=6000, batch=16, learning_rate=1.5e-3, ema_decay=0.998)
     train_autoencoder(spec, options.data, start, decoder_only=options.decoder_only, on_save=export)
 
 
 def _latents(options: argparse.Namespace) -> None:
-    path = options.models / AUTOENCODER
-    encode_corpus(_autoencoder(options.models), fingerprint(path), options.data, options.device)
+    autoencoder = _autoencoder(options.models)
+    encode_corpus(autoencoder, encoder_digest(autoencoder.state_dict()), options.data, options.device)
 
 
 def _train_dit(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
-    autoencoder = _autoencoder(options.models).to(options.device)
+    autoencoder = _autoencoder(options.models)
+    encoder = encoder_digest(autoencoder.state_dict())
+    autoencoder.to(options.device)
     model = TextToVideo(DIT, TextEncoderConfig(vocabulary()))
     if options.from_weights:
         load_into(model.text_encoder, read_weights(options.models / TEXT_ENCODER, "text_encoder")[1], TEXT_ENCODER)
@@ -98,10 +108,10 @@ def _train_dit(options: argparse.Namespace) -> None:
         model.requires_grad_(True)
 
     def export(training: Training) -> None:
-        export_causal_dit(training.average, options.models, training.step)
+        export_causal_dit(training.average, options.export, training.step, encoder)
         sample_sheet(autoencoder, training.average, options.out / "sheet.png")
 
-    clips = LatentClips(options.data, fingerprint(options.models / AUTOENCODER))
+    clips = LatentClips(options.data, encoder)
     spec = _spec(options, steps=20_000, batch=24, learning_rate=7e-4, ema_decay=0.998)
     train_causal_dit(spec, clips, model, on_save=export)
 

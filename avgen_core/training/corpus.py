@@ -94,18 +94,15 @@ class Label:
 
 
 class Corpus:
-    """The complete shards in a folder: `frames(shard)` (256, F, size, size, 3) uint8, memory-mapped, and labels."""
+    """The shards that are complete when it is opened: `frames(shard)` (256, F, size, size, 3) uint8, memory-mapped, and labels."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
-        if not any(self.folder.glob("captions-*.json")):
+        self.shards = sorted(int(path.stem.split("-")[1]) for path in self.folder.glob("captions-*.json"))
+        if not self.shards:
             raise FileNotFoundError(
                 f"no corpus in {folder}: render one with `python -m avgen_core train corpus --data {folder}`"
             )
-
-    def shards(self) -> list[int]:
-        """Numbers of the shards complete by now (rendering may go on beside training)."""
-        return sorted(int(path.stem.split("-")[1]) for path in self.folder.glob("captions-*.json"))
 
     def frames(self, shard: int) -> np.ndarray:
         return np.load(_frames_file(self.folder, shard), mmap_mode="r")

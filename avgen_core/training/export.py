@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoints.files import fingerprint, save_weights
+from ..checkpoints.files import save_weights
 from ..media.decode import decode_latents
 from ..media.video import contact_sheet
 from ..networks.image_autoencoder import ImageAutoencoder
@@ -32,12 +32,11 @@ def export_autoencoder(model: ImageAutoencoder, folder: Path, steps: int) -> Non
     save_weights(folder / AUTOENCODER, "image_autoencoder", model.config, model.state_dict(), steps=steps)
 
 
-def export_causal_dit(model: TextToVideo, folder: Path, steps: int) -> None:
-    """Write the DiT's and the text encoder's files. They belong to the autoencoder that lies in `folder`."""
-    autoencoder = fingerprint(folder / AUTOENCODER)
-    notes = {"steps": steps, "autoencoder": autoencoder}
-    save_weights(folder / TEXT_ENCODER, "text_encoder", model.text_encoder.config, model.text_encoder.state_dict())
-    save_weights(folder / CAUSAL_DIT, "causal_dit", model.dit.config, model.dit.state_dict(), **notes)
+def export_causal_dit(model: TextToVideo, folder: Path, steps: int, encoder: str) -> None:
+    """Write the DiT's and the text encoder's files. `encoder` is the digest of the encoder whose latents they know."""
+    text_encoder, dit = model.text_encoder, model.dit
+    save_weights(folder / TEXT_ENCODER, "text_encoder", text_encoder.config, text_encoder.state_dict())
+    save_weights(folder / CAUSAL_DIT, "causal_dit", dit.config, dit.state_dict(), steps=steps, encoder=encoder)
 
 
 @torch.no_grad()

@@ -26,12 +26,12 @@ def encode_frames(autoencoder: ImageAutoencoder, frames: np.ndarray, device: str
     return torch.cat(parts)
 
 
-def encode_corpus(autoencoder: ImageAutoencoder, fingerprint: str, data: Path, device: str = "cpu") -> None:
-    """Encode the shards that `fingerprint` (the autoencoder's) has not encoded yet."""
+def encode_corpus(autoencoder: ImageAutoencoder, encoder: str, data: Path, device: str = "cpu") -> None:
+    """Encode the shards that are not encoded yet; `encoder` is the encoder's digest, under which latents are filed."""
     corpus = Corpus(data)
     autoencoder = autoencoder.to(device).eval()
-    for shard in corpus.shards():
-        target = latents_file(data, fingerprint, shard)
+    for shard in corpus.shards:
+        target = latents_file(data, encoder, shard)
         if target.exists():
             continue
         frames = corpus.frames(shard)
@@ -42,8 +42,8 @@ def encode_corpus(autoencoder: ImageAutoencoder, fingerprint: str, data: Path, d
         partial.replace(target)
 
 
-def latents_file(data: Path, fingerprint: str, shard: int) -> Path:
-    return Path(data) / f"latents-{fingerprint[:12]}-{shard:05d}.safetensors"
+def latents_file(data: Path, encoder: str, shard: int) -> Path:
+    return Path(data) / f"latents-{encoder[:12]}-{shard:05d}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ class ClipBatch:
 class LatentClips:
     """Random windows of the encoded corpus."""
 
-    def __init__(self, data: Path, fingerprint: str) -> None:
+    def __init__(self, data: Path, encoder: str) -> None:
         corpus = Corpus(data)
-        shards = [shard for shard in corpus.shards() if latents_file(data, fingerprint, shard).exists()]
+        shards = [shard for shard in corpus.shards if latents_file(data, encoder, shard).exists()]
         if not shards:
-            raise FileNotFoundError(f"{data} holds no latents of the autoencoder {fingerprint[:12]}")
-        self.latents = torch.cat([load_file(latents_file(data, fingerprint, shard))["latents"] for shard in shards])
+            raise FileNotFoundError(f"{data} holds no latents of the encoder {encoder[:12]}: make them with `python -m avgen_core train latents`")
+        self.latents = torch.cat([load_file(latents_file(data, encoder, shard))["latents"] for shard in shards])
         self.labels: list[Label] = [label for shard in shards for label in corpus.labels(shard)]
 
     def batch(self, step: int, size: int, frames: int, seed: int, text_dropout: float) -> ClipBatch:

@@ -76,16 +76,15 @@ class Training:
         )
         os.replace(partial, self.state_file)
 
-    def resume(self) -> bool:
+    def resume(self) -> None:
         """Load the last save, if there is one."""
         if not self.state_file.exists():
-            return False
+            return
         saved = torch.load(self.state_file, map_location=self.spec.device, weights_only=True)
         self.model.load_state_dict(saved["model"])
         self.average.load_state_dict(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step = saved["step"]
-        return True
 
     def update(self, loss: Tensor) -> None:
         """One optimiser step and one step of the moving average."""

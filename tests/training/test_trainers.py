@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from avgen_core.checkpoints.files import CheckpointError
+from avgen_core.checkpoints.files import CheckpointError, encoder_digest
 from avgen_core.diorama import vocabulary
 from avgen_core.networks.causal_dit import CausalDiTConfig
 from avgen_core.networks.image_autoencoder import ImageAutoencoder, ImageAutoencoderConfig
@@ -60,7 +61,7 @@ def test_the_stream_is_endless_and_never_repeats():
 
 def test_corpus_shards_are_whole_and_made_once(data):
     corpus = Corpus(data)
-    assert corpus.shards() == [0, 1, 2, 3]
+    assert corpus.shards == [0, 1, 2, 3]
     assert corpus.frames(0).shape == (6, 8, 32, 32, 3)
     assert not list(data.glob("*.part*"))
 
@@ -94,18 +95,24 @@ def test_losses_fall(tmp_path, data):
         video_model(),
         frames=8,
     )
-    import json
-
     losses = [json.loads(line)["loss"] for line in (training.spec.out / "log.jsonl").read_text().splitlines()]
     assert losses[-1] < losses[0]
 
 
 def test_exported_files_load_as_the_embedded_model(tmp_path):
-    export_autoencoder(ImageAutoencoder(IMAGES), tmp_path, steps=0)
-    export_causal_dit(video_model(), tmp_path, steps=0)
+    autoencoder = ImageAutoencoder(IMAGES)
+    export_autoencoder(autoencoder, tmp_path, steps=0)
+    export_causal_dit(video_model(), tmp_path, steps=0, encoder=encoder_digest(autoencoder.state_dict()))
     model = load_embedded(tmp_path)
     assert model.latent_shape == (8, 8, 8)
     assert model.encode_text("a cat walks left").shape == (24, 16)
+    torch.nn.init.zeros_(autoencoder.decoder[0].bias)
+    export_autoencoder(autoencoder, tmp_path, steps=1)
+    assert load_embedded(tmp_path), "the decoder may be trained further"
+    torch.nn.init.zeros_(autoencoder.encoder[1].weight)
+    export_autoencoder(autoencoder, tmp_path, steps=1)
+    with pytest.raises(CheckpointError, match="latents of another encoder"):
+        load_embedded(tmp_path)
     (tmp_path / "causal_dit.safetensors").write_bytes(b"cut")
     with pytest.raises(CheckpointError, match="causal_dit.safetensors is not a safetensors file or is truncated"):
         load_embedded(tmp_path)
