@@ -62,6 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (RunError, CheckpointError, FileNotFoundError, ValueError) as error:
         print(f"{options.command}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from .media.decode import decode_run
@@ -20,17 +20,20 @@ from .rollout.run import Run
 from .systems.embedded import EmbeddedModel, load_embedded
 
 SMALLEST_SIDE = 512
+STEPS, SHIFT, BLOCK, WINDOW, GUIDANCE = 12, 1.5, 4, 16, 2.5
 
 
 def add_schedule_arguments(parser: argparse.ArgumentParser) -> None:
     """Which plan: block by block, or asynchronous with a difference."""
-    parser.add_argument("--steps", type=int, default=12, help="denoising steps a frame (default: 12)")
-    parser.add_argument("--shift", type=float, default=1.5, help="timestep shift (default: 1.5)")
-    parser.add_argument("--block", type=int, default=4, help="frames a block (default: 4)")
+    parser.add_argument("--steps", type=int, help=f"denoising steps a frame (default: {STEPS})")
+    parser.add_argument("--shift", type=float, help=f"timestep shift (default: {SHIFT})")
+    parser.add_argument("--block", type=int, help=f"frames a block (default: {BLOCK}, asynchronous: 1)")
     parser.add_argument(
         "--difference", type=int, metavar="STEPS", help="asynchronous: steps between neighbouring frames, 0 = together"
     )
-    parser.add_argument("--close", action="store_true", help="asynchronous: finish all frames; extending is approximate")
+    parser.add_argument(
+        "--close", action="store_true", help="asynchronous: finish all frames; extending is approximate"
+    )
 
 
 def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,21 +41,32 @@ def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", required=True, help="a prompt, or a schedule such as `0: ...` and `4s: ...` lines")
     parser.add_argument("--negative", default="", help="what the video should be led away from")
     parser.add_argument("--frames", type=int, default=64, help="new frames, 8 a second (default: 64)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--guidance", type=float, default=2.5, help="classifier-free guidance, 1 = off (default: 2.5)")
+    parser.add_argument("--seed", type=int, help="default: 0, or that of the run to extend")
+    parser.add_argument("--guidance", type=float, help=f"1 = off (default: {GUIDANCE}, or that of the run to extend)")
     parser.add_argument("--blend", type=int, default=0, help="frames in which a prompt gives way to the next")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.mp4")
     add_schedule_arguments(parser)
 
 
-def chosen_plan(options: argparse.Namespace) -> BlockPlan | AsynchronousPlan:
-    """The plan that the schedule arguments describe."""
-    sigmas = flow_sigmas(options.steps, options.shift)
+def chosen_plan(options: argparse.Namespace, parent: Run | None = None) -> BlockPlan | AsynchronousPlan:
+    """The plan that the schedule arguments describe; without any, that of the run to extend."""
+    given = [options.steps, options.shift, options.block, options.difference]
+    if parent is not None and given == [None] * 4 and not options.close:
+        return replace(parent.recipe.plan, given=0)
+    sigmas = flow_sigmas(_or(options.steps, STEPS), _or(options.shift, SHIFT))
     if options.difference is None:
-        return BlockPlan(sigmas, block=options.block, window=Window(16))
-    frames = options.frames if options.close or options.difference == 0 else None
-    window = Window(None) if options.difference == 0 else Window(16)
-    return AsynchronousPlan(sigmas, options.difference, frames=frames, window=window)
+        if options.close:
+            raise ValueError("--close is for asynchronous schedules: name a --difference, or leave it out")
+        return BlockPlan(sigmas, block=_or(options.block, BLOCK), window=Window(WINDOW))
+    closed = options.close or options.difference == 0
+    block = _or(options.block, 1)
+    frames = -(-options.frames // block) * block if closed else None
+    window = Window(None) if options.difference == 0 else Window(WINDOW)
+    return AsynchronousPlan(sigmas, options.difference, frames=frames, block=block, window=window)
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
 
 
 def generate(options: argparse.Namespace) -> None:
@@ -82,7 +96,9 @@ def plan(options: argparse.Namespace) -> None:
 
 def _prompts(options: argparse.Namespace, model: EmbeddedModel) -> Prompts:
     def schedule(text: str):
-        return parse_schedule(text, fps=model.fps, frames=options.frames, chunk=options.block, blend=options.blend)
+        return parse_schedule(
+            text, fps=model.fps, frames=options.frames, chunk=_or(options.block, BLOCK), blend=options.blend
+        )
 
     positive = schedule(options.prompt)
     unknown = [word for text in positive.texts() for word in unknown_words(text, model.vocabulary)]
@@ -98,20 +114,24 @@ def _make(options: argparse.Namespace, earlier: Path | None) -> None:
     model = load_embedded()
     prompts = _prompts(options, model)
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".avgen-", dir=options.output.parent))
+    work_folder = options.output.with_name(f".{options.output.stem}.work")
+    parent = unpack_run(earlier, work_folder) if earlier else None
+    guidance = _or(options.guidance, parent.recipe.guidance if parent else GUIDANCE)
+    seed = _or(options.seed, parent.recipe.seed if parent else 0)
+    denoiser = model.denoiser(guidance)
+    order = Order(chosen_plan(options, parent), prompts, options.frames, seed, model.fps, guidance, parent=parent)
+    job = prepare(denoiser, order)
+    for join in job.joins:
+        print(f"join at frame {join.at}: {'exact' if join.exact else f'approximate, since {join.reason}'}")
+    if job.new_frames != options.frames:
+        print(f"{options.frames} frames fill {job.new_frames} in whole blocks of {job.recipe.plan.block}")
     try:
-        parent = unpack_run(earlier, scratch) if earlier else None
-        denoiser = model.denoiser(options.guidance)
-        order = Order(
-            chosen_plan(options), prompts, options.frames, options.seed, model.fps, options.guidance, parent=parent
-        )
-        job = prepare(denoiser, order)
-        for join in job.joins:
-            print(f"join at frame {join.at}: {'exact' if join.exact else f'approximate, since {join.reason}'}")
-        run = work(denoiser, job, scratch / job.recipe.id, _show)
-        _write(run, model, options.output)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        run = work(denoiser, job, work_folder / job.recipe.id, _show)
+    except KeyboardInterrupt:
+        print(f"\nstopped: finished frames are kept in {work_folder}; the same command resumes", file=sys.stderr)
+        raise
+    _write(run, model, options.output)
+    shutil.rmtree(work_folder)
 
 
 def _show(progress: Progress) -> None:
@@ -121,7 +141,7 @@ def _show(progress: Progress) -> None:
 
 
 def _write(run: Run, model: EmbeddedModel, output: Path) -> None:
+    pack_run(run, output.with_suffix(SUFFIX))
     frames = decode_run(run, model.autoencoder.decode)
     count = write_video(output, (enlarged(chunk, SMALLEST_SIDE) for chunk in frames), run.recipe.fps)
-    pack_run(run, output.with_suffix(SUFFIX))
     print(f"{output}: {count} frames at {run.recipe.fps:g} a second; run: {output.with_suffix(SUFFIX).name}")

@@ -75,6 +75,13 @@ class EmbeddedVAE:
     def decode(self, samples: Tensor, vae_options: dict | None = None) -> Tensor:
         return torch.stack([self.decode_frames(video.transpose(0, 1)) for video in samples])
 
+    def temporal_compression_decode(self) -> None:
+        """Asked by ComfyUI's tiled decoding; None: a latent frame is one frame."""
+
+    def spacial_compression_decode(self) -> int:
+        """Asked by ComfyUI's tiled decoding (the name is ComfyUI's)."""
+        return self._host.model.autoencoder.config.downscale
+
     def decode_tiled(self, samples: Tensor, **tiling: int) -> Tensor:
         return self.decode(samples)
 
@@ -111,11 +118,6 @@ def preview(frame: Tensor) -> tuple[str, Image.Image, int]:
     """A frame (H, W, 3) in 0..1 as the preview that a progress bar takes."""
     picture = Image.fromarray(frame.mul(255).byte().cpu().numpy())
     return ("JPEG", picture.resize((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.BICUBIC), PREVIEW_SIDE)
-
-
-def stop_if_cancelled() -> None:
-    """Raises when the user has cancelled."""
-    comfy.model_management.throw_exception_if_processing_interrupted()
 
 
 def tell(node: type[io.ComfyNode], message: str, *, warning: bool = False) -> None:

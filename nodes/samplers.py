@@ -116,8 +116,11 @@ class AVGenSampleCausal(io.ComfyNode):
         job = prepare(denoiser, order)
         host.load_networks([model.text_encoder, model.dit])
         run = cls._work(model, denoiser, job)
-        host.tell(cls, report(run))
-        return io.NodeOutput(run, report(run))
+        text = report(run)
+        if job.new_frames != frames:
+            text += f"\nasked for {frames} new frames, made {job.new_frames}: whole blocks of {job.recipe.plan.block}"
+        host.tell(cls, text)
+        return io.NodeOutput(run, text)
 
     @classmethod
     def _work(cls, model: host.HostModel, denoiser: Denoiser, job: Job) -> Run:
@@ -162,8 +165,6 @@ def report(run: Run) -> str:
     """A few lines on a run for the user."""
     seconds = run.frames / run.recipe.fps
     lines = [f"run {run.recipe.id}: {run.frames} frames, {seconds:.1f} s at {run.recipe.fps:g} frames a second"]
-    if run.recipe.given:
-        lines.append(f"begins with {run.recipe.plan.given} given frames, which it follows approximately")
     for join in run.joins:
         how = "exact" if join.exact else f"approximate, since {join.reason}"
         lines.append(f"join at frame {join.at}: {how}")

@@ -76,7 +76,13 @@ class AVGenEncodeFrames(io.ComfyNode):
             inputs=[
                 io.Image.Input("images", tooltip="Frames of one video, in order."),
                 io.Vae.Input("vae", tooltip="The autoencoder of the model that will go on."),
-                io.Int.Input("last", default=12, min=1, max=4096, tooltip="How many of the last frames are encoded."),
+                io.Int.Input(
+                    "last",
+                    default=12,
+                    min=1,
+                    max=1_000_000,
+                    tooltip="How many of the last frames are encoded. The new run holds them all; those that fit into the window lead on.",
+                ),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="For start_latents of the sampler.")],
         )

@@ -14,8 +14,9 @@ import shutil
 import signal
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 WORKFLOWS = environment.ROOT / "workflows" / "api"
 OUTPUT = environment.ROOT / "output"
 RUN_SUFFIX = ".avgen"
-GIVEN, BLOCK = 12, 4  # frames of a video that an approximate extension begins with, in whole blocks
+BLOCK = 4  # fewest frames of a video that the shipped schedule can go on from
 SHEET_COLUMNS, SHEET_ROWS, SHEET_TILE = 4, 3, 256
 
 
@@ -58,7 +59,7 @@ def parse(arguments: list[str]) -> Job:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     parser.add_argument("prompt", metavar="PROMPT", help="what to show; may be a prompt schedule")
     parser.add_argument("--frames", type=positive, default=64, help="frames to make (default: 64)")
-    parser.add_argument("--seed", type=natural, default=0, help="same seed, same video (default: 0)")
+    parser.add_argument("--seed", type=natural, help="same seed, same video (default: 0, or the earlier run's)")
     parser.add_argument("--output", type=mp4, metavar="FILE.mp4", help="default: named after the prompt")
     parser.add_argument("--extend", type=mp4, metavar="EARLIER.mp4", help="go on from this video")
     options = parser.parse_args(arguments)
@@ -67,7 +68,21 @@ def parse(arguments: list[str]) -> Job:
     if options.extend and not options.extend.exists():
         parser.error(f"--extend: there is no file {options.extend}")
     output = options.output or default_output(options.prompt, options.extend)
-    return Job(options.prompt, options.frames, options.seed, output, options.extend)
+    job = Job(options.prompt, options.frames, options.seed or 0, output, options.extend)
+    if options.seed is None and job.earlier_run:
+        return replace(job, seed=seed_of(job.earlier_run))
+    return job
+
+
+def seed_of(run: Path) -> int:
+    """The seed of a saved run: with it, going on is exact."""
+    try:
+        with zipfile.ZipFile(run) as archive:
+            return int(json.loads(archive.read("run.json"))["recipe"]["seed"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise SystemExit(
+            f"{run} is not a run, or is damaged ({error}): restore it, or move it away to go on from the video alone."
+        ) from error
 
 
 def natural(text: str) -> int:
@@ -110,17 +125,14 @@ def build_workflow(job: Job, server: ComfyServer) -> Workflow:
     if job.extend is None:
         return fill("text_to_video", values)
     if job.earlier_run:
-        print(f"Continuing the run {job.earlier_run.name} exactly.")
+        print(f"Continuing the run {job.earlier_run.name} from its state.")
         values["AVGenLoadRun"] = {"run": give(server, job.earlier_run)}
         return fill("extend", values)
     missing = job.extend.with_suffix(RUN_SUFFIX).name
-    given = min(GIVEN, sum(1 for _ in frames_of(job.extend)) // BLOCK * BLOCK)
-    if given == 0:
+    given = sum(1 for _ in frames_of(job.extend))
+    if given < BLOCK:
         raise SystemExit(f"{job.extend.name} is too short to go on from: {BLOCK} frames are needed.")
-    print(
-        f"There is no {missing} beside the video: its last {given} frames are encoded anew, "
-        "so the new frames follow approximately."
-    )
+    print(f"There is no {missing} beside the video: its frames are encoded anew, so the new ones follow approximately.")
     values["LoadVideo"] = {"file": give(server, job.extend)}
     values["AVGenEncodeFrames"] = {"last": given}
     values["AVGenDecodeRun"] = {"start": given}

@@ -27,9 +27,7 @@ MACHINE_PATH = re.compile(r"(?<![\w.:/~-])/(?:work|opt|root|home|Users)/\w")
 
 
 def git_ls_files(*options: str) -> set[str]:
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", *options], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    listed = subprocess.run(["git", "ls-files", "-z", *options], cwd=ROOT, capture_output=True, text=True, check=True)
     return {name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()}
 
 
@@ -134,9 +132,7 @@ def test_archive_has_nothing_that_the_scanner_flags(kind: str) -> None:
         for text in [(ROOT / name).read_text("utf-8")]
         for match in pattern.finditer(text)
     ]
-    assert not found, f"{kind} code would be shipped; move it or name it in .comfyignore:\n" + "\n".join(
-        found
-    )
+    assert not found, f"{kind} code would be shipped; move it or name it in .comfyignore:\n" + "\n".join(found)
 
 
 @pytest.mark.parametrize(
@@ -153,9 +149,7 @@ def test_scan_sees_what_it_looks_for(kind: str, line: str) -> None:
     assert re.search(FORBIDDEN[kind], line)
 
 
-@pytest.mark.parametrize(
-    "line", ["model.eval()", "re.compile(x)", "os.environ.get('A')", "os.environ['A'] == 'b'"]
-)
+@pytest.mark.parametrize("line", ["model.eval()", "re.compile(x)", "os.environ.get('A')", "os.environ['A'] == 'b'"])
 def test_scan_passes_harmless_lines(line: str) -> None:
     assert not any(re.search(pattern, line) for pattern in FORBIDDEN.values())
 

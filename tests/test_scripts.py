@@ -41,9 +41,7 @@ def test_wrong_comfyui_path_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_failing_step_shows_its_last_words() -> None:
-    with pytest.raises(
-        environment.SetupError, match=r"This step failed: a step(.|\n)*no such luck(.|\n)*again"
-    ):
+    with pytest.raises(environment.SetupError, match=r"This step failed: a step(.|\n)*no such luck(.|\n)*again"):
         environment.run_step("a step", ["sh", "-c", "echo no such luck; exit 3"])
 
 
@@ -78,9 +76,7 @@ def test_output_is_named_after_the_prompt() -> None:
         (["fox", "--extend", "nowhere.mp4"], "there is no file"),
     ],
 )
-def test_bad_arguments_are_explained(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_arguments_are_explained(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         demo.parse(arguments)
     assert message in capsys.readouterr().err

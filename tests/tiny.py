@@ -35,9 +35,7 @@ def encode_text(text: str) -> torch.Tensor:
 
 
 def denoiser(guidance: float = 1.0, fingerprint: str = "tiny") -> CausalWanDenoiser:
-    return CausalWanDenoiser(
-        network(), encode_text, fingerprint=fingerprint, latent_shape=SHAPE, guidance=guidance
-    )
+    return CausalWanDenoiser(network(), encode_text, fingerprint=fingerprint, latent_shape=SHAPE, guidance=guidance)
 
 
 def prompts(text: str = "a cat", negative: str | None = None, blend: int = 0) -> Prompts:

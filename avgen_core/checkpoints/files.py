@@ -59,9 +59,7 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], name: str) -> nn.Mo
     """Fill a network, with all names accounted for."""
     missing, unexpected = module.load_state_dict(tensors, strict=False)
     if missing or unexpected:
-        raise CheckpointError(
-            f"{name} does not fit its own config: missing {missing[:3]}, unexpected {unexpected[:3]}"
-        )
+        raise CheckpointError(f"{name} does not fit its own config: missing {missing[:3]}, unexpected {unexpected[:3]}")
     return module.eval().requires_grad_(False)
 
 
@@ -76,7 +74,6 @@ def fingerprint(*paths: Path) -> str:
 def tuples(value: Any) -> Any:
     """JSON's lists back to the tuples that configs hold."""
     return tuple(tuples(v) for v in value) if isinstance(value, list) else value
-
 
 
 def encoder_digest(autoencoder: dict[str, Tensor]) -> str:

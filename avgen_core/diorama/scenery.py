@@ -48,12 +48,8 @@ SCENERY = {
     "forest": Scenery(
         ((92, 150, 70), (56, 112, 52)), (60, 120, 80), ("pine", "tree"), ("pine", "tree", "mushroom", "pine")
     ),
-    "desert": Scenery(
-        ((238, 204, 128), (214, 170, 92)), (226, 170, 104), ("fuji",), ("cactus", "rock", "cactus")
-    ),
-    "beach": Scenery(
-        ((246, 224, 160), (236, 204, 132)), (60, 160, 220), (), ("palm", "umbrella", "palm", "shell")
-    ),
+    "desert": Scenery(((238, 204, 128), (214, 170, 92)), (226, 170, 104), ("fuji",), ("cactus", "rock", "cactus")),
+    "beach": Scenery(((246, 224, 160), (236, 204, 132)), (60, 160, 220), (), ("palm", "umbrella", "palm", "shell")),
     "snow mountains": Scenery(
         ((246, 250, 255), (214, 228, 244)), (200, 216, 236), ("mountain",), ("xmas", "snowman", "pine")
     ),

@@ -146,7 +146,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, modulation: Tensor, text: TextKeys, frames: FrameContext) -> Tensor:
         """`x` (B, F, tokens, dim); `modulation` (B, F, 6, dim)."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation.to(modulation) + modulation).unsqueeze(3).unbind(2)
+        shift1, scale1, gate1, shift2, scale2, gate2 = (
+            (self.modulation.to(modulation) + modulation).unsqueeze(3).unbind(2)
+        )
         h = (self.norm1(x) * (1 + scale1) + shift1).type_as(x)
         x = (x + self._self_attention(h, frames) * gate1).type_as(x)
         x = x + self._cross_attention(self.norm3(x), text, frames)

@@ -34,9 +34,7 @@ def rotation(positions: Tensor, rows: int, columns: int, head_dim: int) -> tuple
     device = positions.device
     frames = _axis_angles(positions, time)[:, None, None].expand(-1, rows, columns, -1)
     down = _axis_angles(torch.arange(rows, device=device), row)[None, :, None].expand(len(positions), -1, columns, -1)
-    across = _axis_angles(torch.arange(columns, device=device), column)[None, None].expand(
-        len(positions), rows, -1, -1
-    )
+    across = _axis_angles(torch.arange(columns, device=device), column)[None, None].expand(len(positions), rows, -1, -1)
     angles = torch.cat([frames, down, across], dim=-1).flatten(1, 2).unsqueeze(2)
     return angles.cos().float(), angles.sin().float()
 

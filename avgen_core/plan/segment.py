@@ -46,9 +46,7 @@ class SegmentPlan:
         last = len(self.sigmas) - 1
         given = tuple(range(self.given)) if frames.start == 0 else ()
         for index, (sigma, after) in enumerate(zip(self.sigmas, next_sigmas(self.sigmas), strict=True)):
-            queries = (
-                Query(f, 1000 * sigma, Action.STEP, f - frames.start, f, sigma, after, index) for f in fresh
-            )
+            queries = (Query(f, 1000 * sigma, Action.STEP, f - frames.start, f, sigma, after, index) for f in fresh)
             yield Pass(
                 (*clean, *queries),
                 token_span=(frames.start, frames.stop),

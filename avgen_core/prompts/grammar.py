@@ -70,21 +70,15 @@ class _Clock:
             raise piece.error(f"{shown} is negative; a prompt starts at frame 0 or later")
         if unit == "%":
             if self.frames is None:
-                raise piece.error(
-                    f"{shown} needs the length of the video, which is not known here; use frames or s"
-                )
+                raise piece.error(f"{shown} needs the length of the video, which is not known here; use frames or s")
             value *= Fraction(self.frames, 100)
         elif unit.startswith("s"):
             value *= self.fps
         elif value.denominator != 1:
-            raise piece.error(
-                f"{shown} is not a whole number; for a moment in between write seconds such as `1.5s:`"
-            )
+            raise piece.error(f"{shown} is not a whole number; for a moment in between write seconds such as `1.5s:`")
         elif unit == "chunk":
             if self.chunk is None:
-                raise piece.error(
-                    f"{shown} needs the number of frames in a chunk, which is not known here; use frames"
-                )
+                raise piece.error(f"{shown} needs the number of frames in a chunk, which is not known here; use frames")
             value *= self.chunk
         return _half_up(value)
 
@@ -171,9 +165,7 @@ def _read_headers(pieces: Sequence[_Piece], clock: _Clock) -> list[Entry]:
         elif not piece.text:
             continue
         elif not entries:
-            raise piece.error(
-                f"{_short(piece.text)} has no start; begin with a header for frame 0, such as `0:`"
-            )
+            raise piece.error(f"{_short(piece.text)} has no start; begin with a header for frame 0, such as `0:`")
         elif _ALMOST_HEADER.match(piece.text):
             raise piece.error(
                 f"{_short(piece.text)} is not a start that is understood; {_ALLOWED}; expressions are not "
@@ -199,13 +191,9 @@ def _read_parts(pieces: Sequence[_Piece], frames: int | None) -> list[Entry]:
             parts.append([])
         parts[-1].append(piece)
     if len(parts) > 1 and frames is None:
-        raise parts[1][0].error(
-            "`a | b` spreads prompts over the video, whose length is not known; write `24: b`"
-        )
+        raise parts[1][0].error("`a | b` spreads prompts over the video, whose length is not known; write `24: b`")
     if frames is not None and len(parts) > frames:
-        raise parts[frames][0].error(
-            f"{len(parts)} prompts do not fit into {frames} frames; one frame each is least"
-        )
+        raise parts[frames][0].error(f"{len(parts)} prompts do not fit into {frames} frames; one frame each is least")
     entries = []
     for index, part in enumerate(parts):
         text = " ".join(_unescaped(piece.text) for piece in part if piece.text)

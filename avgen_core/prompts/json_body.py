@@ -37,13 +37,9 @@ def read_json_body(source: str) -> list[Entry]:
         elif source[position : position + 1] not in ("", "}"):
             raise _malformed(source, position, "a comma between prompts")
     if braced and position == len(source):
-        raise error_at(
-            source, start, "malformed JSON: this { is never closed; add } at the end or leave it out"
-        )
+        raise error_at(source, start, "malformed JSON: this { is never closed; add } at the end or leave it out")
     if not braced and position < len(source):
-        raise error_at(
-            source, position, "malformed JSON: this } has no { at the start; add it or leave out both"
-        )
+        raise error_at(source, position, "malformed JSON: this } has no { at the start; add it or leave out both")
     end = _skip(source, position + 1)
     if end < len(source):
         raise _malformed(source, end, "nothing after the closing }")

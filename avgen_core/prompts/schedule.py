@@ -29,15 +29,11 @@ class Segment:
 
     def __post_init__(self) -> None:
         if not _is_count(self.start):
-            raise ValueError(
-                f"a prompt cannot start at frame {self.start!r}: it must be a whole number from 0 on"
-            )
+            raise ValueError(f"a prompt cannot start at frame {self.start!r}: it must be a whole number from 0 on")
         if not isinstance(self.text, str) or (self.text and not self.text.strip()):
-            raise ValueError(f"the prompt at frame {self.start} is blank: it must be a text, or \"\" for no prompt")
+            raise ValueError(f'the prompt at frame {self.start} is blank: it must be a text, or "" for no prompt')
         if any("\ud800" <= character <= "\udfff" for character in self.text):
-            raise ValueError(
-                f"the prompt at frame {self.start} has half a surrogate pair, which is not a character"
-            )
+            raise ValueError(f"the prompt at frame {self.start} has half a surrogate pair, which is not a character")
         if self.blend is not None and not _is_count(self.blend):
             raise ValueError(f"blend must be a whole number of frames from 0 on, not {self.blend!r}")
 
@@ -152,8 +148,7 @@ class PromptSchedule:
             return cls(tuple(Segment(**segment) for segment in data["segments"]), data["blend"])
         except (KeyError, TypeError) as error:
             raise ValueError(
-                f"not a prompt schedule ({error}); expected "
-                '{"segments": [{"start": 0, "text": "..."}], "blend": 0}'
+                f'not a prompt schedule ({error}); expected {{"segments": [{{"start": 0, "text": "..."}}], "blend": 0}}'
             ) from error
 
     def describe(self, fps: float) -> str:

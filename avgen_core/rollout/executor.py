@@ -14,7 +14,6 @@ from .denoiser import Denoiser, PromptMix, Request
 from .noise import NoiseSource
 from .state import State
 
-
 EMPTY_PROMPT = PromptSchedule((Segment(0, ""),))
 
 

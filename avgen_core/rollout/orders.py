@@ -66,6 +66,12 @@ class Job:
             return self.parent.frames
         return 0 if self.before is None else len(self.before)
 
+    @property
+    def new_frames(self) -> int:
+        """Frames that the work adds to the video: what was asked for, rounded up to whole blocks."""
+        given = 0 if self.given is None or self.parent is not None else len(self.given)
+        return self.recipe.frames - self.inherited - given
+
     def already_there(self, first: int, count: int) -> int:
         """How many of `count` finished stream frames from `first` on are inherited."""
         return min(count, max(0, self.inherited - self.recipe.origin - first))
@@ -184,9 +190,7 @@ def _committed_anew(denoiser: Denoiser, order: Order, parent: Run, reason: str) 
     whole = _tail(order.plan, parent.frames)
     origin = parent.frames - whole
     prompts = _extended(parent.recipe.prompts, order.prompts, denoiser.grid.first_pixel(parent.frames))
-    recipe = replace(
-        _recipe(denoiser, order, prompts, origin, whole), stream=parent.recipe.id, parent=parent.recipe.id
-    )
+    recipe = replace(_recipe(denoiser, order, prompts, origin, whole), stream=parent.recipe.id, parent=parent.recipe.id)
     join = Join(parent.frames, exact=False, reason=reason)
     return Job(recipe, (*parent.joins, join), parent, given=parent.latents(origin, parent.frames))
 
@@ -200,4 +204,3 @@ def _tail(plan: BlockPlan | AsynchronousPlan, available: int) -> int:
     if whole == 0:
         raise RunError(f"{available} frames are fewer than one block of {plan.block}: give more frames")
     return whole
-

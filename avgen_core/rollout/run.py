@@ -120,7 +120,9 @@ class Run:
     def chunks(self) -> list[tuple[int, int, Path]]:
         """(first frame, end, file) of each chunk, in order. Raises RunError when one is missing between others."""
         if not self.folder.is_dir():
-            raise RunError(f"the folder of run {self.folder.name} is gone: load a saved copy, or generate the run again")
+            raise RunError(
+                f"the folder of run {self.folder.name} is gone: load a saved copy, or generate the run again"
+            )
         found = []
         for path in sorted((self.folder / "chunks").glob("*.safetensors")):
             first, end = (int(part) for part in path.stem.split("-"))

@@ -45,9 +45,7 @@ class EmbeddedModel:
     @cached_property
     def default_plan(self) -> BlockPlan:
         """The block schedule that the model was tuned with."""
-        return BlockPlan(
-            sigmas=flow_sigmas(12, 1.5), block=4, window=Window(16), on_switch=OnSwitch.RECACHE
-        )
+        return BlockPlan(sigmas=flow_sigmas(12, 1.5), block=4, window=Window(16), on_switch=OnSwitch.RECACHE)
 
     def check_size(self, width: int, height: int) -> None:
         """Refuse sizes that the model was not trained for."""
@@ -91,7 +89,9 @@ def load_embedded(folder: Path = FOLDER, operations=nn) -> EmbeddedModel:
         return cls(**{name: tuples(value) for name, value in about["config"].items()})
 
     return EmbeddedModel(
-        load_into(ImageAutoencoder(config(ImageAutoencoderConfig, about_images), operations), image_weights, AUTOENCODER),
+        load_into(
+            ImageAutoencoder(config(ImageAutoencoderConfig, about_images), operations), image_weights, AUTOENCODER
+        ),
         load_into(TextEncoder(config(TextEncoderConfig, about_text), operations), text_weights, TEXT_ENCODER),
         load_into(CausalDiT(config(CausalDiTConfig, about_video), operations), video_weights, CAUSAL_DIT),
         fingerprint(*paths),

@@ -52,4 +52,3 @@ def sample_sheet(autoencoder: ImageAutoencoder, model: TextToVideo, path: Path, 
         device = next(autoencoder.parameters()).device
         tiles.append(decode_latents(autoencoder.decode, latents.to(device))[:: max(1, frames // 8)])
     contact_sheet(torch.cat(tiles), columns=len(tiles[0])).save(path)
-

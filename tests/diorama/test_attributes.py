@@ -50,7 +50,9 @@ def test_a_switch_changes_one_attribute_and_never_the_subject():
     for _ in range(200):
         first = sample_attributes(rng)
         second = switch_one(first, rng)
-        changed = [name for name in ("action", "scene", "time", "weather") if getattr(first, name) != getattr(second, name)]
+        changed = [
+            name for name in ("action", "scene", "time", "weather") if getattr(first, name) != getattr(second, name)
+        ]
         assert second.subject == first.subject
         assert len(changed) == 1 or "moon" in (first.scene, second.scene)
         assert not is_held_out(second)

@@ -25,7 +25,9 @@ def clip(action: str, frames: int = 10) -> np.ndarray:
     return render(4, (Segment(frames, Attributes("pig", action, *MEADOW)),), size=128).frames
 
 
-@pytest.mark.parametrize(("action", "sign"), [("walks left", 1), ("runs left", 1), ("walks right", -1), ("runs right", -1)])
+@pytest.mark.parametrize(
+    ("action", "sign"), [("walks left", 1), ("runs left", 1), ("walks right", -1), ("runs right", -1)]
+)
 def test_the_world_scrolls_against_the_walk(action, sign):
     assert np.sign(horizontal_flow(clip(action))) == sign
 

@@ -21,7 +21,9 @@ def is_complete(case: dict) -> bool:
     )
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda c: f"n{c['num_sampling_steps']}-F{c['total_frames']}-s{c['ar_step']}")
+@pytest.mark.parametrize(
+    "case", CASES, ids=lambda c: f"n{c['num_sampling_steps']}-F{c['total_frames']}-s{c['ar_step']}"
+)
 def test_rows_equal_the_official_matrix(case):
     steps, frames = case["num_sampling_steps"], case["total_frames"]
     template = {

@@ -131,9 +131,7 @@ def test_what_was_planned_after_the_join_is_dropped():
 
 
 def test_going_on_with_the_same_text_is_no_switch():
-    assert schedule((0, "fox")).extended(schedule((0, "fox"), (8, "owl")), 32) == schedule(
-        (0, "fox"), (40, "owl")
-    )
+    assert schedule((0, "fox")).extended(schedule((0, "fox"), (8, "owl")), 32) == schedule((0, "fox"), (40, "owl"))
 
 
 @pytest.mark.parametrize("blend", [0, 2, 3, 8])
