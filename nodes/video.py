@@ -81,7 +81,7 @@ class AVGenEncodeFrames(io.ComfyNode):
                     default=12,
                     min=1,
                     max=1_000_000,
-                    tooltip="How many of the last frames are encoded. The new run holds them all; those that fit into the window lead on.",
+                    tooltip="How many of the last frames are encoded. The run holds them all.",
                 ),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="For start_latents of the sampler.")],

@@ -7,7 +7,10 @@ from torch.nn import functional
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """(B, heads, queries, dim), (B, heads, keys, dim) twice to (B, heads, queries, dim); `mask` is True where visible."""
+    """Queries (B, heads, Q, dim), keys and values (B, heads, K, dim) to (B, heads, Q, dim).
+
+    `mask` (Q, K) is True where visible.
+    """
     if q.device.type == "cpu" and q.requires_grad:
         return _spelled_out(q, k, v, mask)
     return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)

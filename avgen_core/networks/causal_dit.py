@@ -1,6 +1,6 @@
 """The causal video DiT in the Wan layout: one network for the embedded model and the public causal Wan checkpoints.
 
-Names of modules and parameters are Wan's own (`blocks.0.self_attn.q.weight` ...), so their state dicts load as they are.
+Names of modules and parameters are Wan's own (`blocks.0.self_attn.q.weight`), so their state dicts load as they are.
 Beyond the official forward, every frame has its own timestep and its own prompt, frames see only what their group
 allows, and keys and values of earlier frames come from a cache that keeps keys before rotation.
 """

@@ -25,7 +25,7 @@ class TextEncoderConfig:
 
 
 class TextEncoder(nn.Module):
-    """Prompts to token states (P, text_len, dim), zero beyond each prompt's true length, as Wan's text encoder gives."""
+    """Prompts to token states (P, text_len, dim), zero beyond each prompt's length, as Wan's text encoder gives."""
 
     def __init__(self, config: TextEncoderConfig, operations=nn) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from .files import RunError, written_whole
 
 @dataclass
 class State:
-    """`passes`: passes done; `emitted`: frames finished; `latents`: frames in flight or still visible, (C, H, W) each."""
+    """`passes`: passes done; `emitted`: frames finished; `latents`: frames in work or still visible, (C, H, W)."""
 
     passes: int = 0
     emitted: int = 0

@@ -94,7 +94,7 @@ class Label:
 
 
 class Corpus:
-    """The shards that are complete when it is opened: `frames(shard)` (256, F, size, size, 3) uint8, memory-mapped, and labels."""
+    """Shards complete when it was opened: `frames(shard)` (256, F, size, size, 3) uint8, mapped, and labels."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)

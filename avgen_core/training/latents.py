@@ -63,7 +63,8 @@ class LatentClips:
         shards = [shard for shard in corpus.shards if latents_file(data, encoder, shard).exists()]
         if not shards:
             raise FileNotFoundError(
-                f"{data} holds no latents of the encoder {encoder[:12]}: make them with `python -m avgen_core train latents`"
+                f"{data} holds no latents of the encoder {encoder[:12]}: "
+                "make them with `python -m avgen_core train latents`"
             )
         self.latents = torch.cat([load_file(latents_file(data, encoder, shard))["latents"] for shard in shards])
         self.labels: list[Label] = [label for shard in shards for label in corpus.labels(shard)]

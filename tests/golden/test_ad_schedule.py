@@ -12,7 +12,7 @@ CASES = golden_json("ad_schedule")
 
 
 def is_complete(case: dict) -> bool:
-    """Whether every frame was clean before it left the window; the official code also runs settings where it was not."""
+    """Whether every frame was clean before it left the window; the official code runs others too."""
     steps = case["num_sampling_steps"]
     return all(
         done == steps
