@@ -17,10 +17,9 @@ from .rollout.executor import Prompts
 from .rollout.generate import Order, Progress, prepare
 from .rollout.generate import generate as work
 from .rollout.run import Run
-from .systems.embedded import EmbeddedModel, load_embedded
+from .systems.embedded import BLOCK, GUIDANCE, SHIFT, STEPS, WINDOW, EmbeddedModel, load_embedded
 
 SMALLEST_SIDE = 512
-STEPS, SHIFT, BLOCK, WINDOW, GUIDANCE = 12, 1.5, 4, 16, 2.5
 
 
 def add_schedule_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from avgen_core.plan import AsynchronousPlan, BlockPlan, Window, cost  # noqa: E
 from avgen_core.prompts import parse_schedule  # noqa: E402
 from avgen_core.rollout.executor import Executor, Prompts  # noqa: E402
 from avgen_core.rollout.noise import SeededNoise  # noqa: E402
-from avgen_core.systems.embedded import EmbeddedModel, load_embedded  # noqa: E402
+from avgen_core.systems.embedded import GUIDANCE, EmbeddedModel, load_embedded  # noqa: E402
 
 PROMPT = "an orange cat walks right in a green meadow"
 
@@ -24,7 +24,7 @@ PROMPT = "an orange cat walks right in a green meadow"
 def roll_out(model: EmbeddedModel, plan: BlockPlan | AsynchronousPlan, frames: int) -> None:
     """Generate latents and drop them."""
     prompts = Prompts(parse_schedule(PROMPT, fps=8))
-    for _ in Executor(model.denoiser(2.5), plan, prompts, SeededNoise(0)).run(frames):
+    for _ in Executor(model.denoiser(GUIDANCE), plan, prompts, SeededNoise(0)).run(frames):
         pass
 
 
@@ -42,7 +42,7 @@ def recompute(model: EmbeddedModel, plan: BlockPlan, frames: int) -> None:
             levels = torch.cat([torch.zeros(len(context)), torch.full((plan.block,), 1000 * sigma)])
             groups = torch.arange(len(levels)) // plan.block
             flow = network(window, levels.expand(2, -1), text, groups=groups)[:, :, -plan.block :].transpose(1, 2)
-            block = block + (after - sigma) * torch.lerp(flow[1], flow[0], 2.5)
+            block = block + (after - sigma) * torch.lerp(flow[1], flow[0], GUIDANCE)
         video = torch.cat([video, block])
 
 
@@ -59,7 +59,7 @@ def main() -> None:
     }
     costs = {name: str(cost(plan, frames)) for name, plan in (("block", block), ("asynchronous", asynchronous))}
     seconds = alternate(candidates, 1 if options.quick else 5)
-    report(f"{frames} frames, guidance 2.5", seconds, "block, recomputed", options.json, costs=costs)
+    report(f"{frames} frames, guidance {GUIDANCE}", seconds, "block, recomputed", options.json, costs=costs)
 
 
 if __name__ == "__main__":

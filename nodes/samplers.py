@@ -16,6 +16,7 @@ from ..avgen_core.rollout.executor import Prompts
 from ..avgen_core.rollout.files import RunError
 from ..avgen_core.rollout.generate import Job, Order, Progress, generate, prepare
 from ..avgen_core.rollout.run import Run
+from ..avgen_core.systems.embedded import GUIDANCE
 from . import host, types
 
 
@@ -53,7 +54,7 @@ class AVGenSampleCausal(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "guidance",
-                    default=2.5,
+                    default=GUIDANCE,
                     min=1.0,
                     max=20.0,
                     step=0.1,

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..diorama import Attributes, caption, sample_attributes
 from ..plan import flow_sigmas
-from ..systems.embedded import EmbeddedModel
+from ..systems.embedded import GUIDANCE, EmbeddedModel
 from ..training.autoencoder import psnr, to_unit
 from .classifier import AttributeClassifier, classify
 from .judging import Tally, facts, fresh_renders, last_window, reconstructed, spread_windows, tally
@@ -34,7 +34,6 @@ RENDERS = 3  # fresh renders of each combination for a ceiling
 LONG_PART, FLOW_PART = 32, 64  # frames at the ends of a long video that are judged
 WINDOWS = 3  # of 12 frames in a part of a long video
 SEEDS = {"captions": 1, "long captions": 2, "renders": 3, "long renders": 4}
-GUIDANCE = 2.5
 SHIFT = 1.5  # of the noise levels when --steps is given
 
 

@@ -17,6 +17,9 @@ from ..plan import BlockPlan, OnSwitch, Window, flow_sigmas
 from ..rollout.denoiser import FrameGrid
 from .causal_wan import CausalWanDenoiser
 
+# The settings that the embedded model was tuned with.
+STEPS, SHIFT, BLOCK, WINDOW, GUIDANCE = 12, 1.5, 4, 16, 3.5
+
 FOLDER = Path(__file__).parents[2] / "models" / "demo"
 AUTOENCODER, TEXT_ENCODER, CAUSAL_DIT = "autoencoder.safetensors", "text_encoder.safetensors", "causal_dit.safetensors"
 
@@ -45,7 +48,7 @@ class EmbeddedModel:
     @cached_property
     def default_plan(self) -> BlockPlan:
         """The block schedule that the model was tuned with."""
-        return BlockPlan(sigmas=flow_sigmas(12, 1.5), block=4, window=Window(16), on_switch=OnSwitch.RECACHE)
+        return BlockPlan(flow_sigmas(STEPS, SHIFT), BLOCK, Window(WINDOW), on_switch=OnSwitch.RECACHE)
 
     def check_size(self, width: int, height: int) -> None:
         """Refuse sizes that the model was not trained for."""

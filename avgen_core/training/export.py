@@ -13,7 +13,7 @@ from ..networks.image_autoencoder import ImageAutoencoder
 from ..prompts import parse_schedule
 from ..rollout.executor import Executor, Prompts
 from ..rollout.noise import SeededNoise
-from ..systems.embedded import AUTOENCODER, CAUSAL_DIT, TEXT_ENCODER, EmbeddedModel
+from ..systems.embedded import AUTOENCODER, CAUSAL_DIT, GUIDANCE, TEXT_ENCODER, EmbeddedModel
 from .causal_dit import TextToVideo
 
 SHEET_PROMPTS = (
@@ -46,7 +46,7 @@ def sample_sheet(autoencoder: ImageAutoencoder, model: TextToVideo, path: Path, 
     tiles = []
     for text in SHEET_PROMPTS:
         executor = Executor(
-            embedded.denoiser(2.5), embedded.default_plan, Prompts(parse_schedule(text, fps=8)), SeededNoise(0)
+            embedded.denoiser(GUIDANCE), embedded.default_plan, Prompts(parse_schedule(text, fps=8)), SeededNoise(0)
         )
         latents = torch.cat([done.finished for done in executor.run(frames)])
         device = next(autoencoder.parameters()).device
