@@ -195,3 +195,9 @@ def test_no_file_names_a_path_of_one_machine() -> None:
 def test_no_weight_file_is_over_15_mb() -> None:
     sizes = {name: (ROOT / name).stat().st_size for name in repository_files()}
     assert {name: size for name, size in sizes.items() if size > 15_000_000} == {}
+
+
+def test_the_embedded_model_is_within_16_mb() -> None:
+    weights = [path.stat().st_size for path in (ROOT / "models" / "demo").glob("*.safetensors")]
+    assert len(weights) == 3
+    assert sum(weights) <= 16_000_000

@@ -50,10 +50,10 @@ def run(options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
     options.out = options.out or Path("runs") / options.step
     options.export = options.export or options.out / "models"
-    if (options.from_weights or options.decoder_only) and (options.out / "state.pt").exists():
+    if options.from_weights and (options.out / "state.pt").exists():
         raise ValueError(
             f"{options.out} holds the state of a training that would go on instead of starting from the weights: "
-            "name another folder with --out, or leave --from-weights and --decoder-only out"
+            "name another folder with --out, or leave --from-weights out"
         )
     STEPS[options.step](options)
 
