@@ -121,7 +121,8 @@ class Run:
         """(first frame, end, file) of each chunk, in order. Raises RunError when one is missing between others."""
         if not self.folder.is_dir():
             raise RunError(
-                f"the folder of run {self.folder.name} is gone: load a saved copy, or generate the run again"
+                f"the folder of run {self.folder.name} is gone: load a saved copy, or generate the run again "
+                "(a host that still remembers the run must forget it first)"
             )
         found = []
         for path in sorted((self.folder / "chunks").glob("*.safetensors")):

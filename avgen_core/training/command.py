@@ -1,4 +1,4 @@
-"""`python -m avgen_core train STEP`: corpus, autoencoder, latents, dit, in this order."""
+"""`python -m avgen_core train STEP`: corpus, autoencoder, latents, dit, in this order; sheet shows the data."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 
 from ..checkpoints.files import encoder_digest, load_into, read_weights, tuples
 from ..diorama import vocabulary
+from ..diorama.sheet import write_sheet
 from ..networks.causal_dit import CausalDiTConfig
 from ..networks.image_autoencoder import ImageAutoencoder, ImageAutoencoderConfig
 from ..networks.text_encoder import TextEncoderConfig
@@ -27,7 +28,9 @@ DIT = CausalDiTConfig(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of all steps; each uses what it needs."""
-    parser.add_argument("step", choices=STEPS, help="corpus, autoencoder, latents, dit: in this order")
+    parser.add_argument(
+        "step", choices=STEPS, help="corpus, autoencoder, latents, dit: in this order; sheet: a picture of the data"
+    )
     parser.add_argument("--data", type=Path, default=Path("runs/corpus"), help="folder of the rendered corpus")
     parser.add_argument("--out", type=Path, help="folder of state, log and sheets (default: runs/<step>)")
     parser.add_argument("--models", type=Path, default=FOLDER, help="folder of earlier weights (default: models/demo)")
@@ -81,6 +84,12 @@ def _corpus(options: argparse.Namespace) -> None:
     render_corpus(CorpusSpec(options.data, options.shards, seed=options.seed), options.workers)
 
 
+def _sheet(options: argparse.Namespace) -> None:
+    path = options.out / "diorama.png"
+    write_sheet(path, options.seed)
+    print(path)
+
+
 def _train_autoencoder(options: argparse.Namespace) -> None:
     start = _autoencoder(options.models).requires_grad_(True) if options.from_weights or options.decoder_only else None
 
@@ -116,4 +125,10 @@ def _train_dit(options: argparse.Namespace) -> None:
     train_causal_dit(spec, clips, model, on_save=export)
 
 
-STEPS = {"corpus": _corpus, "autoencoder": _train_autoencoder, "latents": _latents, "dit": _train_dit}
+STEPS = {
+    "sheet": _sheet,
+    "corpus": _corpus,
+    "autoencoder": _train_autoencoder,
+    "latents": _latents,
+    "dit": _train_dit,
+}

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from avgen_core.__main__ import main
 from avgen_core.diorama import Attributes, Clip, Segment, random_episode, render
 
 MEADOW = ("meadow", "day", "clear")
@@ -55,6 +56,14 @@ def test_a_clip_refuses_another_subject():
     world = Clip(0, Attributes("cat", "jumps", *MEADOW))
     with pytest.raises(ValueError, match="cannot change its subject from 'cat' to 'dog'"):
         world.frame(Attributes("dog", "jumps", *MEADOW))
+
+
+def test_the_sheet_command_draws_episodes_with_their_captions(tmp_path):
+    assert main(["train", "sheet", "--out", str(tmp_path), "--seed", "3"]) == 0
+    first = (tmp_path / "diorama.png").read_bytes()
+    assert cv2.imread(str(tmp_path / "diorama.png")).shape[1] == 12 * 80
+    assert main(["train", "sheet", "--out", str(tmp_path), "--seed", "3"]) == 0
+    assert (tmp_path / "diorama.png").read_bytes() == first
 
 
 def test_a_core_renders_far_more_than_training_needs():
