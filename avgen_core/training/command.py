@@ -19,7 +19,7 @@ from .causal_dit import TextToVideo, train_causal_dit
 from .corpus import CorpusSpec, render_corpus
 from .export import export_autoencoder, export_causal_dit, sample_sheet
 from .latents import LatentClips, encode_corpus
-from .loop import Training, TrainSpec
+from .loop import Training, TrainSpec, saved_states
 
 DIT = CausalDiTConfig(
     dim=256, ffn_dim=704, num_heads=4, num_layers=6, in_dim=8, out_dim=8, text_dim=128, text_len=24, freq_dim=64
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="folder of state, log and sheets (default: runs/<step>)")
     parser.add_argument("--models", type=Path, default=FOLDER, help="folder of earlier weights (default: models/demo)")
     parser.add_argument("--export", type=Path, help="folder of the weights that are made (default: OUT/models)")
-    parser.add_argument("--shards", type=int, default=64, help="corpus: shards of 256 clips (default: 64)")
+    parser.add_argument("--shards", type=int, default=342, help="corpus: shards of 48 clips (default: 342)")
     parser.add_argument("--workers", type=int, default=1, help="corpus: processes that render")
     parser.add_argument("--steps", type=int, help="optimiser steps in all, resumed ones included")
     parser.add_argument("--batch", type=int, help="frames or clips a step")
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
     options.out = options.out or Path("runs") / options.step
     options.export = options.export or options.out / "models"
-    if options.from_weights and (options.out / "state.pt").exists():
+    if options.from_weights and saved_states(options.out):
         raise ValueError(
             f"{options.out} holds the state of a training that would go on instead of starting from the weights: "
             "name another folder with --out, or leave --from-weights out"

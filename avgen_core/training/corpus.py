@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ..diorama import Episode, random_episode
 
-SHARD_CLIPS = 256
+SHARD_CLIPS = 48  # 14 MB of frames: small files travel everywhere
 
 
 class DioramaStream(IterableDataset):
@@ -38,7 +38,7 @@ def clip_seed(seed: int, index: int) -> int:
 
 @dataclass(frozen=True)
 class CorpusSpec:
-    """What is rendered: `shards` x 256 clips of `frames` frames at `size` pixels."""
+    """What is rendered: `shards` x 48 clips of `frames` frames at `size` pixels."""
 
     folder: Path
     shards: int
@@ -94,7 +94,7 @@ class Label:
 
 
 class Corpus:
-    """Shards complete when it was opened: `frames(shard)` (256, F, size, size, 3) uint8, mapped, and labels."""
+    """Shards complete when it was opened: `frames(shard)` (48, F, size, size, 3) uint8, mapped, and labels."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
-import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+PART_BYTES = 14_000_000
+
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """One training run. `out` receives `state.pt` (resumable), `log.jsonl` and sample sheets."""
+    """One training run. `out` receives `state-STEP/` (resumable), `log.jsonl` and sample sheets."""
 
     out: Path
     steps: int
@@ -43,6 +47,31 @@ class TrainSpec:
         return self.learning_rate * min(1.0, (step + 1) / self.warmup, max(0.02, (self.steps - step) / decay))
 
 
+def saved_states(out: Path) -> list[Path]:
+    """Folders of complete states in `out`, oldest first."""
+    return sorted(path for path in out.glob("state-*") if path.suffix != ".part")
+
+
+def write_in_parts(content: dict[str, Any], folder: Path) -> Path:
+    """Write a state as files of at most `PART_BYTES`, for machines that hand back small files only."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    partial = folder.with_suffix(".part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    view = buffer.getbuffer()
+    for number, start in enumerate(range(0, len(view), PART_BYTES)):
+        (partial / f"{number:04d}").write_bytes(view[start : start + PART_BYTES])
+    shutil.rmtree(folder, ignore_errors=True)
+    return partial.rename(folder)
+
+
+def read_parts(folder: Path, device: str) -> dict[str, Any]:
+    """What `write_in_parts` wrote."""
+    joined = io.BytesIO(b"".join(part.read_bytes() for part in sorted(folder.iterdir())))
+    return torch.load(joined, map_location=device, weights_only=True)
+
+
 class Training:
     """Model, moving average, optimiser and step counter, saved and loaded as one."""
 
@@ -57,30 +86,26 @@ class Training:
         self.optimizer = torch.optim.AdamW(groups, lr=spec.learning_rate, betas=(0.9, 0.98), fused=True)
         self.step = 0
 
-    @property
-    def state_file(self) -> Path:
-        return self.spec.out / "state.pt"
-
     def save(self) -> None:
-        """Write everything needed to go on, in place of the last save only when it is complete."""
-        self.spec.out.mkdir(parents=True, exist_ok=True)
-        partial = self.state_file.with_suffix(".part")
-        torch.save(
-            {
-                "step": self.step,
-                "model": self.model.state_dict(),
-                "average": self.average.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-            },
-            partial,
-        )
-        os.replace(partial, self.state_file)
+        """Write everything needed to go on; the last save goes only when the new one is complete."""
+        earlier = saved_states(self.spec.out)
+        content = {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        written = write_in_parts(content, self.spec.out / f"state-{self.step:08d}")
+        for folder in earlier:
+            if folder != written:
+                shutil.rmtree(folder)
 
     def resume(self) -> None:
         """Load the last save, if there is one."""
-        if not self.state_file.exists():
+        states = saved_states(self.spec.out)
+        if not states:
             return
-        saved = torch.load(self.state_file, map_location=self.spec.device, weights_only=True)
+        saved = read_parts(states[-1], self.spec.device)
         self.model.load_state_dict(saved["model"])
         self.average.load_state_dict(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])

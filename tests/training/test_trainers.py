@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from avgen_core.checkpoints.files import CheckpointError, encoder_digest
+from avgen_core.__main__ import main
+from avgen_core.checkpoints.files import CheckpointError, encoder_digest, read_weights
 from avgen_core.diorama import vocabulary
 from avgen_core.networks.causal_dit import CausalDiTConfig
 from avgen_core.networks.image_autoencoder import ImageAutoencoder, ImageAutoencoderConfig
 from avgen_core.networks.text_encoder import TextEncoderConfig
-from avgen_core.systems.embedded import load_embedded
+from avgen_core.systems.embedded import AUTOENCODER, FOLDER, load_embedded
 from avgen_core.training import corpus as corpus_module
+from avgen_core.training import loop as loop_module
 from avgen_core.training.autoencoder import train_autoencoder
 from avgen_core.training.causal_dit import TextToVideo, train_causal_dit
 from avgen_core.training.corpus import Corpus, CorpusSpec, DioramaStream, render_corpus
@@ -85,6 +87,37 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, data, kind):
     resumed = train(tmp_path / "cut", 6)
     assert resumed.step == whole.step == 6
     assert same(resumed, whole)
+
+
+def test_states_are_small_files_and_only_the_last_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop_module, "PART_BYTES", 1000)
+    training = Training(torch.nn.Linear(30, 30), spec(tmp_path, 5))
+    for step in (1, 2):
+        training.step = step
+        training.save()
+    (state,) = tmp_path.iterdir()
+    assert state.name == "state-00000002"
+    assert len(list(state.iterdir())) > 3
+    assert all(part.stat().st_size <= 1000 for part in state.iterdir())
+    again = Training(torch.nn.Linear(30, 30), spec(tmp_path, 5))
+    again.resume()
+    assert again.step == 2
+    assert torch.equal(again.model.weight, training.model.weight)
+
+
+def test_training_starts_from_the_weight_files_alone(tmp_path, data):
+    """And refuses to, where the state of another training would go on instead."""
+    arguments = ["train", "autoencoder", "--from-weights", "--data", str(data), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--steps", "1", "--batch", "2", "--device", "cpu", "--learning-rate", "1e-9"]) == 0
+    made, shipped = (load_embedded_autoencoder(folder) for folder in (tmp_path / "out" / "models", FOLDER))
+    for name, value in shipped.items():
+        torch.testing.assert_close(made[name].float(), value.float(), atol=0.02, rtol=0.02)
+    assert main([*arguments, "--steps", "2"]) == 1
+
+
+def load_embedded_autoencoder(folder: Path) -> dict[str, torch.Tensor]:
+    tensors = read_weights(folder / AUTOENCODER, "image_autoencoder")[1]
+    return {name: value for name, value in tensors.items() if not name.startswith("latent_norm")}
 
 
 def test_losses_fall(tmp_path, data):
