@@ -47,10 +47,6 @@ class CausalDiTConfig:
     def head_dim(self) -> int:
         return self.dim // self.num_heads
 
-    def tokens_per_frame(self, height: int, width: int) -> int:
-        """Tokens of one latent frame of `height` x `width`."""
-        return (height // self.patch_size[1]) * (width // self.patch_size[2])
-
 
 class KeyValueCache(Protocol):
     """What a forward asks of a cache. Keys are before rotation; shapes are (B, frames, tokens, heads, head_dim)."""
