@@ -21,6 +21,7 @@ from ..rollout.cache import CacheView
 from ..rollout.denoiser import FrameGrid, Request
 from ..rollout.executor import Executor, Prompts
 from ..rollout.noise import SeededNoise
+from ..rollout.process import FlowMatching
 from ..systems.embedded import EmbeddedModel
 
 OnProgress = Callable[[float], None]
@@ -51,6 +52,7 @@ class ManyDenoiser:
     """Denoises B videos in lockstep, each under one caption; a frame's latent is (B, C, H, W)."""
 
     grid = FrameGrid()
+    process = FlowMatching()
     branches = 1  # for the executor, whose prompts are not used: guidance is a matter of the batch here
 
     def __init__(self, model: EmbeddedModel, captions: list[str], guidance: float) -> None:
@@ -64,7 +66,7 @@ class ManyDenoiser:
         if guidance != 1.0:
             self.prompt_of_row = torch.cat([self.prompt_of_row, torch.full((count,), count)])
 
-    def velocity(self, request: Request) -> Tensor:
+    def predict(self, request: Request) -> Tensor:
         """Guided velocity (F, B, C, H, W)."""
         queries, rows = request.step.queries, len(self.prompt_of_row)
         stored = [(i, q.frame) for i, q in enumerate(queries) if q.action in (Action.COMMIT, Action.RECACHE)]

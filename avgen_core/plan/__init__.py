@@ -1,10 +1,11 @@
 """Plans: small recipes that yield passes lazily, with validation, cost and picture."""
 
-from .asynchronous import ADRule, AsynchronousPlan, WindowedAsynchronousPlan
+from .asynchronous import ADRule, AsynchronousPlan
 from .block import BlockPlan, OnSwitch, SinkPositions, Solver, Window
 from .passes import Action, Cost, Pass, Plan, PlanError, Query, Reference, Slot, cost, passes_from, passes_until
 from .segment import ReferencePlan, SegmentPlan
-from .sigmas import flow_sigmas, warped_sigmas
+from .sigmas import ddim_timesteps, flow_sigmas, warped_sigmas
+from .windowed import Savings, WindowedAsynchronousPlan
 
 __all__ = [
     "ADRule",
@@ -19,6 +20,7 @@ __all__ = [
     "Query",
     "Reference",
     "ReferencePlan",
+    "Savings",
     "SegmentPlan",
     "SinkPositions",
     "Slot",
@@ -26,6 +28,7 @@ __all__ = [
     "WindowedAsynchronousPlan",
     "Window",
     "cost",
+    "ddim_timesteps",
     "flow_sigmas",
     "passes_from",
     "passes_until",

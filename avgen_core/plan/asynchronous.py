@@ -120,6 +120,10 @@ class AsynchronousPlan:
         """The smallest number of frames >= `frames` that ends with a unit."""
         return -(-frames // self.block) * self.block
 
+    def tail(self, available: int) -> int:
+        """How many of the last of `available` frames can be given: whole units that fit into the window."""
+        return min(available, self.window.size or available) // self.block * self.block
+
     def passes(self, changed: Changed = never) -> Iterator[Pass]:
         rule, cached = self.rule, []
         for unit in range(rule.ready):
@@ -194,74 +198,3 @@ class AsynchronousPlan:
                 for s, unit in ((slot, slot.frame // self.block) for slot in windowed)
             )
             yield Pass(tuple(queries), sinks)
-
-
-@dataclass(frozen=True)
-class WindowedAsynchronousPlan:
-    """The AD schedule for networks in which all frames of a window see each other: nothing is cached.
-
-    Waiting and finished frames of the window are shown too, at marker timesteps. This is the computation of the
-    released AR-Diffusion (waiting 999, finished = last timestep) and of SkyReels-V2 (waiting 999, finished 0).
-
-    Args:
-        timesteps: what the network is told at each step, falling; the solver's levels are timesteps / 1000.
-        frames: length of the video, ready ones included.
-    """
-
-    timesteps: tuple[float, ...]
-    difference: int
-    frames: int
-    window: int
-    block: int = 1
-    given: int = 0
-    waiting_timestep: float = 999.0
-    finished_timestep: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.block < 1:
-            raise PlanError(f"block must be at least 1 frame, got {self.block}")
-        for name, count in (("frames", self.frames), ("window", self.window), ("given frames", self.given)):
-            if count % self.block:
-                raise PlanError(f"{name}: {count} is not a multiple of the block of {self.block} frames")
-        self.rule.check_window(self.frames // self.block, self.window // self.block)
-        if self.given and self.given + self.block > self.window:
-            raise PlanError(
-                f"{self.given} given frames leave no room in a window of {self.window}: "
-                f"give at most {self.window - self.block}"
-            )
-
-    @property
-    def rule(self) -> ADRule:
-        return ADRule(len(self.timesteps), self.difference, self.given // self.block)
-
-    def visible(self, row: int) -> range:
-        """Frames in the window in `row`: the window moves on when the frame after its end begins."""
-        units, size = self.frames // self.block, self.window // self.block
-        end = min(units, max(size, self.rule.started(row, units)))
-        return range(max(0, end - size) * self.block, end * self.block)
-
-    def passes(self, changed: Changed = never) -> Iterator[Pass]:
-        rule, units = self.rule, self.frames // self.block
-        previous, given = range(0), range(self.given)
-        for row in range(1, rule.rows(units) + 1):
-            visible = self.visible(row)
-            yield Pass(
-                tuple(self._query(row, frame, frame - visible.start) for frame in visible),
-                emits=(
-                    *(given if row == 1 else ()),
-                    *(f for f in visible if f not in given and rule.done(row, f // self.block) == rule.steps),
-                ),
-                evicts=tuple(f for f in previous if f < visible.start),
-            )
-            previous = visible
-
-    def _query(self, row: int, frame: int, position: int) -> Query:
-        unit = frame // self.block
-        done = self.rule.done(row, unit)
-        if done == 0:
-            return Query(frame, self.waiting_timestep, Action.KEEP, position, frame, sigma=1.0, sigma_next=1.0)
-        if not self.rule.steps_in(row, unit):
-            return Query(frame, self.finished_timestep, Action.KEEP, position, frame)
-        levels = (*self.timesteps, 0.0)
-        sigma, after = levels[done - 1] / 1000, levels[done] / 1000
-        return Query(frame, levels[done - 1], Action.STEP, position, frame, sigma, after, done - 1)

@@ -109,6 +109,13 @@ class BlockPlan:
             return 1 + -(-(frames - 1) // self.block) * self.block
         return -(-frames // self.block) * self.block
 
+    def tail(self, available: int) -> int:
+        """How many of the last of `available` frames can be given: whole blocks that fit into the window."""
+        room = min(available, self.window.size or available)
+        if self.first_alone:
+            return 1 + (room - 1) // self.block * self.block
+        return room // self.block * self.block
+
     def _blocks(self) -> Iterator[range]:
         start = 0
         while True:

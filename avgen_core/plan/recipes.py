@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from .asynchronous import AsynchronousPlan, WindowedAsynchronousPlan
+from .asynchronous import AsynchronousPlan
 from .block import BlockPlan, OnSwitch, SinkPositions, Solver, Window
 from .passes import Plan, PlanError
 from .segment import ReferencePlan, SegmentPlan
+from .windowed import Savings, WindowedAsynchronousPlan
 
 KINDS: dict[str, type] = {
     "block": BlockPlan,
@@ -17,7 +18,7 @@ KINDS: dict[str, type] = {
     "segment": SegmentPlan,
     "reference": ReferencePlan,
 }
-ENUMS = {"solver": Solver, "on_switch": OnSwitch}
+ENUMS = {"solver": Solver, "on_switch": OnSwitch, "savings": Savings}
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:

@@ -37,3 +37,15 @@ def check_sigmas(sigmas: tuple[float, ...]) -> tuple[float, ...]:
 def next_sigmas(sigmas: tuple[float, ...]) -> tuple[float, ...]:
     """The level after each step; after the last it is 0."""
     return (*sigmas[1:], 0.0)
+
+
+def ddim_timesteps(steps: int, timesteps: int = 1000) -> tuple[float, ...]:
+    """What a network trained on `timesteps` levels is told at each DDIM step, falling: 981, 961 ... 1 for 50 steps.
+
+    AR-Diffusion's `make_ddim_timesteps`, which makes more steps than asked for when they do not divide `timesteps`;
+    that is refused here.
+    """
+    if steps < 1 or timesteps % steps:
+        fitting = [n for n in (10, 20, 25, 40, 50, 100, 200, 250, 500, 1000) if timesteps % n == 0]
+        raise PlanError(f"DDIM steps must divide {timesteps}: {', '.join(map(str, fitting))}; got {steps}")
+    return tuple(float(t + 1) for t in reversed(range(0, timesteps, timesteps // steps)))

@@ -1,4 +1,4 @@
-"""What the executor asks of a system: the velocity of the frames of a pass."""
+"""What the executor asks of a system: predictions for the frames of a pass."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..plan import Pass
 from .cache import FrameCache
+from .process import Process
 
 PromptMix = tuple[tuple[str, float], ...]
 """Texts with weights that sum to 1."""
@@ -63,5 +64,9 @@ class Denoiser(Protocol):
     def branches(self) -> int:
         """Guidance branches: 1, or 2 with classifier-free guidance."""
 
-    def velocity(self, request: Request) -> Tensor:
-        """Guided velocity (F, C, H, W), float32, of all frames of the pass; fills the cache."""
+    @property
+    def process(self) -> Process:
+        """What the predictions are, and how frames move by them."""
+
+    def predict(self, request: Request) -> Tensor:
+        """Guided predictions (F, C, H, W), float32, for all frames of the pass; fills the cache."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..plan import Action, Pass, Plan, Query, passes_from
+from ..plan import Pass, Plan, passes_from
 from ..prompts import PromptSchedule, Segment
 from .denoiser import Denoiser, PromptMix, Request
 from .noise import NoiseSource
@@ -88,9 +88,10 @@ class Executor:
         before = [self._latent(query.frame) for query in step.queries]
         mixes = [self._mix(query.prompt_at) for query in step.queries]
         prompts = tuple(zip(*mixes, strict=True))
-        velocity = self.denoiser.velocity(Request(step, torch.stack(before), prompts, state.cache))
-        for query, latent, flow in zip(step.queries, before, velocity, strict=True):
-            state.latents[query.frame] = self._moved(query, latent, flow)
+        predictions = self.denoiser.predict(Request(step, torch.stack(before), prompts, state.cache))
+        moved = self.denoiser.process.moved
+        for query, latent, prediction in zip(step.queries, before, predictions, strict=True):
+            state.latents[query.frame] = moved(query, latent, prediction, self.noise)
         finished = [state.latents[frame] for frame in step.emits]
         shape = self.denoiser.latent_shape
         done = Done(step, state.emitted, torch.stack(finished) if finished else torch.empty(0, *shape))
@@ -108,12 +109,3 @@ class Executor:
         if self.given is not None and frame < len(self.given):
             return self.given[frame]
         return self.noise.draw(frame, "initial", 0, self.denoiser.latent_shape)
-
-    def _moved(self, query: Query, latent: Tensor, velocity: Tensor) -> Tensor:
-        if query.action is Action.STEP:
-            return latent + (query.sigma_next - query.sigma) * velocity
-        if query.action is Action.RENOISE:
-            clean = latent - query.sigma * velocity
-            fresh = self.noise.draw(query.frame, "renoise", query.index, tuple(latent.shape))
-            return (1 - query.sigma_next) * clean + query.sigma_next * fresh
-        return latent

@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ..plan import AsynchronousPlan, BlockPlan
+from ..plan import AsynchronousPlan, BlockPlan, WindowedAsynchronousPlan
 from ..prompts import PromptSchedule, Segment
 from .denoiser import Denoiser
 from .executor import EMPTY_PROMPT, Prompts
 from .files import RunError
 from .run import Join, Recipe, Run
 from .state import State
+
+
+RunPlan = BlockPlan | AsynchronousPlan | WindowedAsynchronousPlan
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Order:
     Frame 0 of the prompts is the first new frame.
     """
 
-    plan: BlockPlan | AsynchronousPlan
+    plan: RunPlan
     prompts: Prompts
     frames: int
     seed: int
@@ -77,6 +80,11 @@ class Job:
         return min(count, max(0, self.inherited - self.recipe.origin - first))
 
 
+def is_closed(plan: RunPlan) -> bool:
+    """Whether a plan ends with a certain frame, so that nothing is left in work to go on from."""
+    return not isinstance(plan, BlockPlan) and plan.frames is not None
+
+
 def prepare(denoiser: Denoiser, order: Order) -> Job:
     """Work an order out. Raises RunError when the earlier run, or the given frames, do not fit the model."""
     if order.parent is not None:
@@ -90,7 +98,7 @@ def _recipe(denoiser: Denoiser, order: Order, prompts: Prompts, origin: int, giv
     """A recipe whose stream begins at video frame `origin` with `given` frames."""
     plan = replace(order.plan, given=given)
     frames = plan.snapped(given + order.frames)
-    if isinstance(plan, AsynchronousPlan) and plan.frames is not None:
+    if is_closed(plan):
         plan = replace(plan, frames=frames)
     return Recipe(
         model=denoiser.fingerprint,
@@ -150,7 +158,7 @@ def _obstacle(order: Order, parent: Run) -> str:
     earlier = parent.recipe
     if not parent.complete:
         return "the earlier run was interrupted"
-    if isinstance(earlier.plan, AsynchronousPlan) and earlier.plan.frames is not None:
+    if is_closed(earlier.plan):
         return "the earlier asynchronous run was closed, not kept open"
     if replace(earlier.plan, given=0) != order.plan:
         return "the schedule differs from that of the earlier run"
@@ -195,12 +203,9 @@ def _committed_anew(denoiser: Denoiser, order: Order, parent: Run, reason: str) 
     return Job(recipe, (*parent.joins, join), parent, given=parent.latents(origin, parent.frames))
 
 
-def _tail(plan: BlockPlan | AsynchronousPlan, available: int) -> int:
-    """How many of the last frames a plan can take as given: whole blocks that fit into its window."""
-    room = available if plan.window.size is None else min(available, plan.window.size)
-    if isinstance(plan, BlockPlan) and plan.first_alone:
-        return 1 + (room - 1) // plan.block * plan.block
-    whole = room // plan.block * plan.block
+def _tail(plan: RunPlan, available: int) -> int:
+    """How many of the last frames a plan can take as given."""
+    whole = plan.tail(available)
     if whole == 0:
         raise RunError(f"{available} frames are fewer than one block of {plan.block}: give more frames")
     return whole

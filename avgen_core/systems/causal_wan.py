@@ -12,12 +12,15 @@ from ..networks.causal_dit import CausalDiT, TextKeys
 from ..plan import Action
 from ..rollout.cache import CacheView
 from ..rollout.denoiser import FrameGrid, PromptMix, Request
+from ..rollout.process import FlowMatching
 
 KEPT_PROMPTS = 32  # text keys held at once; a blend makes a new mix every frame, so they cannot all be kept
 
 
 class CausalWanDenoiser:
     """Runs a `CausalDiT`. With guidance other than 1 both branches go through the network as one batch."""
+
+    process = FlowMatching()
 
     def __init__(
         self,
@@ -39,7 +42,7 @@ class CausalWanDenoiser:
     def branches(self) -> int:
         return 1 if self.guidance == 1.0 else 2
 
-    def velocity(self, request: Request) -> Tensor:
+    def predict(self, request: Request) -> Tensor:
         queries = request.step.queries
         device = next(self.network.parameters()).device
         dtype = self.network.patch_embedding.weight.dtype

@@ -62,7 +62,7 @@ class ReplayDenoiser(CausalWanDenoiser):
         self.events: list[Event] = []
         self.newest: dict[int, tuple[int, int]] = {}  # frame -> (event, row) that a slot of it stands for
 
-    def velocity(self, request: Request) -> Tensor:
+    def predict(self, request: Request) -> Tensor:
         slots = request.step.context
         context = tuple(Seen(*self.newest[slot.frame], slot.position) for slot in slots)
         event = Event(request.step.queries, request.latents, request.prompts, context)

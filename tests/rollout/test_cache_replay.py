@@ -162,8 +162,8 @@ class Watched:
     def __getattr__(self, name: str):
         return getattr(self.inner, name)
 
-    def velocity(self, request: Request) -> Tensor:
-        answer = self.inner.velocity(request)
+    def predict(self, request: Request) -> Tensor:
+        answer = self.inner.predict(request)
         self.seen.append((request, answer))
         return answer
 

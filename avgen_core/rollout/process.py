@@ -1,0 +1,69 @@
+"""Noise processes: what a network predicts, and how a frame moves from one noise level to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from ..plan import Action, Query
+from .noise import NoiseSource
+
+
+class Process(Protocol):
+    """How noise and clean frames mix, and so what a prediction does to a frame."""
+
+    def moved(self, query: Query, latent: Tensor, prediction: Tensor, noise: NoiseSource) -> Tensor:
+        """The frame (C, H, W) after its pass."""
+
+
+@dataclass(frozen=True)
+class FlowMatching:
+    """x = (1 - sigma) * clean + sigma * noise; the network predicts the velocity noise - clean."""
+
+    def moved(self, query: Query, latent: Tensor, prediction: Tensor, noise: NoiseSource) -> Tensor:
+        if query.action is Action.STEP:
+            return latent + (query.sigma_next - query.sigma) * prediction
+        if query.action is Action.RENOISE:
+            clean = latent - query.sigma * prediction
+            fresh = noise.draw(query.frame, "renoise", query.index, tuple(latent.shape))
+            return (1 - query.sigma_next) * clean + query.sigma_next * fresh
+        return latent
+
+
+@dataclass(frozen=True)
+class VariancePreserving:
+    """x = sqrt(a) * clean + sqrt(1 - a) * noise; the network predicts the clean frame, and steps are DDIM's (eta 0).
+
+    `alphas_cumprod[t]` is a at timestep t = 1000 * sigma. Its first value is not quite 1: as in AR-Diffusion's
+    `fifoddim.py` a finished frame keeps a hundredth of its noise, and grows by 2e-5 in every pass that shows it again.
+    """
+
+    alphas_cumprod: tuple[float, ...]
+
+    def moved(self, query: Query, latent: Tensor, prediction: Tensor, noise: NoiseSource) -> Tensor:
+        if query.action not in (Action.STEP, Action.KEEP) or query.sigma == query.sigma_next:
+            return latent
+        signal, share = self._mixture(query.sigma)
+        signal_next, share_next = self._mixture(query.sigma_next)
+        clean = prediction if query.action is Action.STEP else latent
+        return signal_next * clean + share_next * ((latent - signal * clean) / share)
+
+    def _mixture(self, sigma: float) -> tuple[float, float]:
+        """Factors of the clean frame and of the noise."""
+        kept = self.alphas_cumprod[round(1000 * sigma)]
+        return kept**0.5, (1 - kept) ** 0.5
+
+
+def scaled_linear_alphas(first: float, last: float, count: int = 1000) -> tuple[float, ...]:
+    """Cumulative products of 1 - beta, where the square roots of the betas rise linearly from `first` to `last`.
+
+    The schedule that latent diffusion calls "linear" (AR-Diffusion's `utils.py`: 1e-4 to 2e-2).
+    """
+    low, high = first**0.5, last**0.5
+    product, values = 1.0, []
+    for i in range(count):
+        product *= 1 - (low + (high - low) * i / (count - 1)) ** 2
+        values.append(product)
+    return tuple(values)
