@@ -22,13 +22,14 @@ def parser() -> argparse.ArgumentParser:
 
     main = argparse.ArgumentParser(prog="python -m avgen_core", description=__doc__)
     subs = main.add_subparsers(dest="command", required=True)
-    generate = subs.add_parser("generate", help="make a video from a prompt with the embedded model")
+    generate = subs.add_parser("generate", help="make a video")
     commands.add_generate_arguments(generate)
     extend = subs.add_parser("extend", help="go on from a run")
     extend.add_argument("run_file", type=Path, metavar="RUN.avgen", help="what `generate` left beside its video")
     commands.add_generate_arguments(extend)
     plan = subs.add_parser("plan", help="price and draw a schedule without running it")
     commands.add_schedule_arguments(plan)
+    plan.add_argument("--ar-diffusion", action="store_true", help="the schedule of AR-Diffusion's files")
     plan.add_argument("--frames", type=int, default=64, help="frames (default: 64)")
     plan.add_argument("--picture", type=Path, metavar="FILE.png", help="draw noise levels over frames and passes")
     for command, module in (("train", "training"), ("evaluate", "evaluation")):

@@ -1,4 +1,4 @@
-"""What the command line's `generate`, `extend` and `plan` do, on the embedded model."""
+"""What the command line's `generate`, `extend` and `plan` do: on the embedded model, or on AR-Diffusion's files."""
 
 from __future__ import annotations
 
@@ -10,21 +10,35 @@ from pathlib import Path
 
 from .media.decode import decode_run
 from .media.video import enlarged, write_video
-from .plan import AsynchronousPlan, BlockPlan, Window, cost, flow_sigmas
-from .prompts import parse_schedule, unknown_words, warning_text
+from .plan import AsynchronousPlan, BlockPlan, Savings, Window, cost, flow_sigmas
+from .prompts import PromptSchedule, parse_schedule, unknown_words, warning_text
 from .rollout.archive import SUFFIX, pack_run, unpack_run
 from .rollout.executor import Prompts
 from .rollout.generate import Order, Progress, prepare
 from .rollout.generate import generate as work
+from .rollout.orders import RunPlan
 from .rollout.run import Run
-from .systems.embedded import BLOCK, GUIDANCE, SHIFT, STEPS, WINDOW, EmbeddedModel, load_embedded
+from .systems import ar_diffusion
+from .systems.ar_diffusion import FPS
+from .systems.asynchronous import AsynchronousSettings
+from .systems.embedded import BLOCK, GUIDANCE, SHIFT, STEPS, WINDOW, load_embedded
+from .systems.system import System
 
 SMALLEST_SIDE = 512
 
 
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which model; without any, the embedded one."""
+    parser.add_argument("--generator", type=Path, metavar="FILE", help="an AR-Diffusion generator instead")
+    parser.add_argument("--autoencoder", type=Path, metavar="FILE", help="its autoencoder, unless it is in that file")
+    parser.add_argument("--fps", type=float, help=f"frames a second of an AR-Diffusion video (default: {FPS:g})")
+
+
 def add_schedule_arguments(parser: argparse.ArgumentParser) -> None:
     """Which plan: block by block, or asynchronous with a difference."""
-    parser.add_argument("--steps", type=int, help=f"denoising steps a frame (default: {STEPS})")
+    parser.add_argument(
+        "--steps", type=int, help=f"denoising steps a frame (default: {STEPS}; AR-Diffusion: {ar_diffusion.STEPS})"
+    )
     parser.add_argument("--shift", type=float, help=f"timestep shift (default: {SHIFT})")
     parser.add_argument("--block", type=int, help=f"frames a block (default: {BLOCK}, asynchronous: 1)")
     parser.add_argument(
@@ -33,25 +47,68 @@ def add_schedule_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--close", action="store_true", help="asynchronous: finish all frames; extending is approximate"
     )
+    parser.add_argument(
+        "--savings",
+        choices=[saving.value for saving in Savings],
+        default=Savings.NONE.value,
+        help="AR-Diffusion: evaluations to leave out; all but none change the video a little",
+    )
 
 
 def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
     """Prompt, length, seed, output, guidance and schedule."""
-    parser.add_argument("--prompt", required=True, help="a prompt, or a schedule such as `0: ...` and `4s: ...` lines")
+    parser.add_argument("--prompt", required=True, help="a prompt or class, or `0: ...` and `4s: ...` lines")
     parser.add_argument("--negative", default="", help="what the video should be led away from")
-    parser.add_argument("--frames", type=int, default=64, help="new frames, 8 a second (default: 64)")
+    parser.add_argument("--frames", type=int, default=64, help="new frames (default: 64)")
     parser.add_argument("--seed", type=int, help="default: 0, or that of the run to extend")
-    parser.add_argument("--guidance", type=float, help=f"1 = off (default: {GUIDANCE}, or that of the run to extend)")
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        help=f"1 = off (default: the model's, {GUIDANCE} for the embedded one, or that of the run)",
+    )
     parser.add_argument("--blend", type=int, default=0, help="frames in which a prompt gives way to the next")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.mp4")
+    add_model_arguments(parser)
     add_schedule_arguments(parser)
 
 
-def chosen_plan(options: argparse.Namespace, parent: Run | None = None) -> BlockPlan | AsynchronousPlan:
+def chosen_model(options: argparse.Namespace) -> System:
+    """The model that the arguments name. Raises ValueError for an autoencoder without a generator."""
+    if options.generator is not None:
+        model = ar_diffusion.load_ar_diffusion(options.generator, options.autoencoder)
+        return replace(model, fps=options.fps or model.fps)
+    if options.autoencoder is not None or options.fps is not None:
+        raise ValueError("--autoencoder and --fps are for AR-Diffusion models: name a --generator, or leave them out")
+    return load_embedded()
+
+
+def chosen_plan(options: argparse.Namespace, model: System, parent: Run | None = None) -> RunPlan:
     """The plan that the schedule arguments describe; without any, that of the run to extend."""
     given = [options.steps, options.shift, options.block, options.difference]
     if parent is not None and given == [None] * 4 and not options.close:
         return replace(parent.recipe.plan, given=0)
+    if options.generator is not None:
+        return model.asynchronous_plan(_windowed_settings(options))
+    return _causal_plan(options)
+
+
+def _windowed_settings(options: argparse.Namespace) -> AsynchronousSettings:
+    """The schedule of AR-Diffusion's files."""
+    if options.shift is not None or options.block is not None:
+        raise ValueError("--shift and --block are not for AR-Diffusion: it has noise levels and frames of its own")
+    return AsynchronousSettings(
+        steps=_or(options.steps, ar_diffusion.STEPS),
+        difference=_or(options.difference, ar_diffusion.DIFFERENCE),
+        frames=options.frames if options.close or options.difference == 0 else None,
+        window=None,
+        savings=Savings(options.savings),
+    )
+
+
+def _causal_plan(options: argparse.Namespace) -> BlockPlan | AsynchronousPlan:
+    """The schedule of strictly causal models."""
+    if options.savings != Savings.NONE.value:
+        raise ValueError("--savings is for AR-Diffusion: a causal model's savings are exact and always made")
     sigmas = flow_sigmas(_or(options.steps, STEPS), _or(options.shift, SHIFT))
     if options.difference is None:
         if options.close:
@@ -82,7 +139,10 @@ def extend(options: argparse.Namespace) -> None:
 
 def plan(options: argparse.Namespace) -> None:
     """`plan`: price and picture of a schedule."""
-    schedule = chosen_plan(options)
+    if options.ar_diffusion:
+        schedule = _windowed_settings(options).windowed_plan(ar_diffusion.WINDOW, ar_diffusion.TIMESTEPS)
+    else:
+        schedule = _causal_plan(options)
     print(cost(schedule, options.frames))
     if options.picture:
         from PIL import Image
@@ -93,15 +153,16 @@ def plan(options: argparse.Namespace) -> None:
         print(f"picture: {options.picture}")
 
 
-def _prompts(options: argparse.Namespace, model: EmbeddedModel) -> Prompts:
-    def schedule(text: str):
-        return parse_schedule(
+def _prompts(options: argparse.Namespace, model: System) -> Prompts:
+    def schedule(text: str) -> PromptSchedule:
+        read = parse_schedule(
             text, fps=model.fps, frames=options.frames, chunk=_or(options.block, BLOCK), blend=options.blend
         )
+        return read if model.vocabulary else model.classes.schedule(read)
 
     positive = schedule(options.prompt)
-    unknown = [word for text in positive.texts() for word in unknown_words(text, model.vocabulary)]
-    if unknown:
+    unknown = [word for text in positive.texts() for word in unknown_words(text, model.vocabulary or ())]
+    if model.vocabulary and unknown:
         print(f"warning: {warning_text(unknown)}", file=sys.stderr)
     print(positive.describe(model.fps))
     return Prompts(positive, schedule(options.negative) if options.negative else None)
@@ -110,15 +171,16 @@ def _prompts(options: argparse.Namespace, model: EmbeddedModel) -> Prompts:
 def _make(options: argparse.Namespace, earlier: Path | None) -> None:
     if options.output.suffix.lower() != ".mp4":
         raise ValueError(f"--output must end in .mp4, got {options.output.name}")
-    model = load_embedded()
+    model = chosen_model(options)
     prompts = _prompts(options, model)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     work_folder = options.output.with_name(f".{options.output.stem}.work")
     parent = unpack_run(earlier, work_folder) if earlier else None
-    guidance = _or(options.guidance, parent.recipe.guidance if parent else GUIDANCE)
+    guidance = _or(options.guidance, parent.recipe.guidance if parent else model.guidance)
     seed = _or(options.seed, parent.recipe.seed if parent else 0)
     denoiser = model.denoiser(guidance)
-    order = Order(chosen_plan(options, parent), prompts, options.frames, seed, model.fps, guidance, parent=parent)
+    schedule = chosen_plan(options, model, parent)
+    order = Order(schedule, prompts, options.frames, seed, model.fps, guidance, parent=parent)
     job = prepare(denoiser, order)
     for join in job.joins:
         print(f"join at frame {join.at}: {'exact' if join.exact else f'approximate, since {join.reason}'}")
@@ -139,8 +201,8 @@ def _show(progress: Progress) -> None:
     print(line, end=ending, file=sys.stderr, flush=True)
 
 
-def _write(run: Run, model: EmbeddedModel, output: Path) -> None:
+def _write(run: Run, model: System, output: Path) -> None:
     pack_run(run, output.with_suffix(SUFFIX))
-    frames = decode_run(run, model.autoencoder.decode)
+    frames = decode_run(run, model.autoencoder.decode, lead=model.autoencoder.lead)
     count = write_video(output, (enlarged(chunk, SMALLEST_SIDE) for chunk in frames), run.recipe.fps)
     print(f"{output}: {count} frames at {run.recipe.fps:g} a second; run: {output.with_suffix(SUFFIX).name}")

@@ -2,8 +2,8 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from .loaders import AVGenLoadEmbedded
-from .prompts import AVGenPromptSchedule
+from .loaders import AVGenLoadARDiffusion, AVGenLoadEmbedded
+from .prompts import AVGenClassSchedule, AVGenPromptSchedule
 from .runs import AVGenLoadRun, AVGenRunToLatent, AVGenSaveRun
 from .samplers import AVGenSampleCausal
 from .schedules import AVGenAsynchronousSchedule, AVGenBlockSchedule
@@ -11,7 +11,9 @@ from .video import AVGenDecodeRun, AVGenEncodeFrames
 
 NODES: list[type[io.ComfyNode]] = [
     AVGenLoadEmbedded,
+    AVGenLoadARDiffusion,
     AVGenPromptSchedule,
+    AVGenClassSchedule,
     AVGenBlockSchedule,
     AVGenAsynchronousSchedule,
     AVGenSampleCausal,

@@ -16,9 +16,12 @@ from PIL import Image
 from server import PromptServer
 from torch import Tensor, nn
 
+from ..avgen_core.checkpoints.files import CheckpointError
 from ..avgen_core.media.decode import decode_latents, encode_frames
 from ..avgen_core.rollout.files import RunError
-from ..avgen_core.systems.embedded import EmbeddedModel, load_embedded
+from ..avgen_core.systems.ar_diffusion import load_ar_diffusion
+from ..avgen_core.systems.embedded import load_embedded
+from ..avgen_core.systems.system import System
 
 log = logging.getLogger("AVGen")
 PREVIEW_SIDE = 256
@@ -43,70 +46,110 @@ def load_networks(networks: list[ManagedNetwork], memory_required: int = 0) -> N
     comfy.model_management.load_models_gpu([n.patcher for n in networks], memory_required=memory_required)
 
 
-class HostModel:
-    """The embedded models under ComfyUI's memory management."""
-
-    def __init__(self, model: EmbeddedModel) -> None:
-        self.model = model
-        self.autoencoder = ManagedNetwork(model.autoencoder)
-        self.text_encoder = ManagedNetwork(model.text_encoder)
-        self.dit = ManagedNetwork(model.dit)
-
-    @classmethod
-    def load(cls) -> HostModel:
-        return cls(load_embedded(operations=comfy.ops.disable_weight_init))
-
-
-class EmbeddedVAE:
-    """The embedded autoencoder behind a native VAE socket, for ComfyUI's own decode and encode nodes.
+class HostVAE:
+    """A pack's autoencoder behind a native VAE socket, for ComfyUI's own decode and encode nodes.
 
     Like ComfyUI's video VAEs it takes frames as one video: (F, H, W, 3) to (1, C, F, h, w) and back.
     """
 
-    def __init__(self, host: HostModel) -> None:
-        self._host = host
+    def __init__(self, system: System, network: nn.Module) -> None:
+        self._system, self._network = system, ManagedNetwork(network)
 
-    def decode_frames(self, latents: Tensor) -> Tensor:
-        """Latents (F, C, h, w) to frames (F, H, W, 3) in 0..1."""
-        load_networks([self._host.autoencoder])
-        device, autoencoder = self._host.autoencoder.device, self._host.model.autoencoder
-        return decode_latents(autoencoder.decode, latents.to(device))
+    @property
+    def lead(self) -> int:
+        """Frames before those that are wanted, which must be decoded with them."""
+        return self._system.autoencoder.lead
+
+    @property
+    def size(self) -> int:
+        """Pixels of a frame's sides."""
+        return self._system.size
+
+    def preview(self, latents: Tensor) -> Tensor:
+        """The frame (H, W, 3) of one latent (1, C, h, w), decoded wherever the network is at the moment."""
+        device = next(self._network.network.parameters()).device
+        return decode_latents(self._system.autoencoder.decode, latents.to(device))[0]
 
     def decode(self, samples: Tensor, vae_options: dict | None = None) -> Tensor:
-        return torch.stack([self.decode_frames(video.transpose(0, 1)) for video in samples])
+        load_networks([self._network])
+        decode, device = self._system.autoencoder.decode, self._network.device
+        videos = (video.transpose(0, 1).to(device) for video in samples)
+        return torch.stack([decode_latents(decode, video, self.lead) for video in videos])
 
     def temporal_compression_decode(self) -> None:
         """Asked by ComfyUI's tiled decoding; None: a latent frame is one frame."""
 
     def spacial_compression_decode(self) -> int:
         """Asked by ComfyUI's tiled decoding (the name is ComfyUI's)."""
-        return self._host.model.autoencoder.config.downscale
+        return self._system.size // self._system.latent_shape[-1]
 
     def decode_tiled(self, samples: Tensor, **tiling: int) -> Tensor:
         return self.decode(samples)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        self._host.model.check_size(pixels.shape[2], pixels.shape[1])
-        load_networks([self._host.autoencoder])
-        device, autoencoder = self._host.autoencoder.device, self._host.model.autoencoder
-        return encode_frames(autoencoder.encode, pixels.to(device)).transpose(0, 1)[None]
+        self._system.check_size(pixels.shape[2], pixels.shape[1])
+        load_networks([self._network])
+        encode, device = self._system.autoencoder.encode, self._network.device
+        return encode_frames(encode, pixels.to(device)).transpose(0, 1)[None]
 
     def encode_tiled(self, pixels: Tensor, **tiling: int) -> Tensor:
         return self.encode(pixels)
 
 
+class HostModel:
+    """A system under ComfyUI's memory management."""
+
+    def __init__(self, system: System, sampling: list[nn.Module], autoencoder: nn.Module) -> None:
+        """`sampling`: the networks that a denoiser runs."""
+        self.system = system
+        self._sampling = [ManagedNetwork(network) for network in sampling]
+        self.vae = HostVAE(system, autoencoder)
+
+    def load(self) -> None:
+        """Bring the networks that sample to their device."""
+        load_networks(self._sampling)
+
+
+def embedded_model() -> HostModel:
+    """The models that come with the pack."""
+    model = load_embedded(operations=comfy.ops.disable_weight_init)
+    return HostModel(model, [model.text_encoder, model.dit], model.autoencoder)
+
+
+def ar_diffusion_model(generator: Path, autoencoder: Path | None, dtype: torch.dtype) -> HostModel:
+    """An AR-Diffusion checkpoint; the generator computes in `dtype`, the autoencoder in float32."""
+    model = load_ar_diffusion(generator, autoencoder, comfy.ops.disable_weight_init)
+    return HostModel(model, [model.network.to(dtype)], model.autoencoder.network)
+
+
 class EmbeddedCLIP:
     """The embedded text encoder behind a native CLIP socket, for ComfyUI's own text nodes."""
 
-    def __init__(self, host: HostModel) -> None:
-        self._host = host
+    def __init__(self, model: HostModel) -> None:
+        self._model = model
 
     def tokenize(self, text: str, **options: object) -> str:
         return text
 
     def encode_from_tokens_scheduled(self, tokens: str, **options: object) -> list:
-        load_networks([self._host.text_encoder])
-        return [[self._host.model.encode_text(tokens)[None].cpu(), {}]]
+        self._model.load()
+        return [[self._model.system.encode_text(tokens)[None].cpu(), {}]]
+
+
+def model_file(folder: str, name: str) -> Path:
+    """The weight file that a workflow names, in one of ComfyUI's model folders. Raises CheckpointError for others."""
+    allowed = model_files(folder)
+    if name not in allowed:
+        raise CheckpointError(
+            f"there is no {name!r} in models/{folder}; allowed: {', '.join(allowed) or 'none yet'} "
+            f"(put .safetensors files into ComfyUI's models/{folder} folder)"
+        )
+    return Path(folder_paths.get_full_path_or_raise(folder, name))
+
+
+def model_files(folder: str) -> list[str]:
+    """The weight files in one of ComfyUI's model folders."""
+    return [name for name in folder_paths.get_filename_list(folder) if name.endswith(".safetensors")]
 
 
 def progress_bar(total: int) -> comfy.utils.ProgressBar:

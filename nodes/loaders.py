@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from comfy_api.latest import io
 
 from . import host, types
+
+IN_GENERATOR = "in the generator's file"
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class AVGenLoadEmbedded(io.ComfyNode):
@@ -28,5 +32,51 @@ class AVGenLoadEmbedded(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        model = host.HostModel.load()
-        return io.NodeOutput(model, host.EmbeddedCLIP(model), host.EmbeddedVAE(model))
+        model = host.embedded_model()
+        return io.NodeOutput(model, host.EmbeddedCLIP(model), model.vae)
+
+
+class AVGenLoadARDiffusion(io.ComfyNode):
+    """A released AR-Diffusion checkpoint, or one of our trainer's."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AVGenLoadARDiffusion",
+            display_name="Load AR-Diffusion (AVGen)",
+            category="AVGen/loaders",
+            description="Loads an AR-Diffusion generator and its autoencoder: the released checkpoints, or your own "
+            "from `python -m avgen_core train`. The variant is found out from the files.",
+            inputs=[
+                io.Combo.Input(
+                    "generator",
+                    options=host.model_files("diffusion_models"),
+                    tooltip="A generator (model.safetensors of a checkpoint) in models/diffusion_models.",
+                ),
+                io.Combo.Input(
+                    "autoencoder",
+                    options=[IN_GENERATOR, *host.model_files("vae")],
+                    tooltip="Its autoencoder in models/vae, unless the generator's file holds it.",
+                ),
+                io.Combo.Input(
+                    "precision",
+                    options=list(PRECISIONS),
+                    default="float32",
+                    tooltip="What the generator computes in. The halves need half the memory; float32 is the official "
+                    "computation to the last digits.",
+                ),
+            ],
+            outputs=[
+                types.Model.Output(display_name="model", tooltip="The model, for the sampler and the schedules."),
+                io.Vae.Output(display_name="vae", tooltip="Its autoencoder, to decode runs and encode frames."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, generator: str, autoencoder: str, precision: str) -> io.NodeOutput:
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision is {precision!r}; allowed: {', '.join(PRECISIONS)}")
+        apart = None if autoencoder == IN_GENERATOR else host.model_file("vae", autoencoder)
+        generator_file = host.model_file("diffusion_models", generator)
+        model = host.ar_diffusion_model(generator_file, apart, PRECISIONS[precision])
+        return io.NodeOutput(model, model.vae)

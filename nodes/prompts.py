@@ -1,4 +1,4 @@
-"""Prompts over time."""
+"""Prompts and classes over time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ TEXT_TOOLTIP = (
     "One prompt, or a schedule. Each line may begin with the moment it applies from: `24:` or `24f:` (frames), `3s:`, "
     "`50%:`, `chunk 2:`. FizzNodes' JSON body and `first | second | third` (spread evenly) work too. "
     "A prompt holds until the next one."
+)
+
+
+CLASS_TOOLTIP = (
+    "One class, or a schedule: each line a class name or number after the moment it applies from, such as `24: 7`, "
+    "`3s: skiing` or `50%: 0`. Empty: no class."
 )
 
 
@@ -79,8 +85,62 @@ class AVGenPromptSchedule(io.ComfyNode):
     ) -> io.NodeOutput:
         schedule = parse_schedule(text, fps=fps, frames=frames, chunk=chunk, blend=blend)
         understood = schedule.describe(fps)
-        vocabulary = model.model.vocabulary if model else None
+        vocabulary = model.system.vocabulary if model else None
         unknown = unknown_words(" ".join(schedule.texts()), vocabulary) if vocabulary else []
         said = f"Warning: {warning_text(unknown)}" if unknown else f"Prompts understood: {len(schedule.segments)}"
         host.tell(cls, said, warning=bool(unknown))
         return io.NodeOutput(schedule, f"{understood}\n{said}" if unknown else understood)
+
+
+class AVGenClassSchedule(io.ComfyNode):
+    """Class names or numbers to a condition for every frame."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AVGenClassSchedule",
+            display_name="Class Schedule (AVGen)",
+            category="AVGen/conditioning",
+            description="For models that know classes or data sets instead of sentences, such as AR-Diffusion: which "
+            "class applies when. The embedded model takes its subjects as classes.",
+            inputs=[
+                types.Model.Input("model", tooltip="The model whose classes they are."),
+                io.String.Input("text", multiline=True, default="0", tooltip=CLASS_TOOLTIP),
+                io.Int.Input(
+                    "frames",
+                    default=64,
+                    min=1,
+                    max=1_000_000,
+                    tooltip="Length of the video in frames, for percentages. Times beyond it are refused.",
+                ),
+                io.Int.Input(
+                    "blend",
+                    default=0,
+                    min=0,
+                    max=1024,
+                    tooltip="Frames over which a class gives way to the next; 0 switches at once.",
+                ),
+                io.String.Input(
+                    "names",
+                    multiline=True,
+                    default="",
+                    tooltip="Names of the classes, one a line from class 0 on, for checkpoints that hold only numbers. "
+                    "Leave it empty to use the model's own.",
+                ),
+            ],
+            outputs=[
+                types.Prompts.Output(display_name="prompts", tooltip="A condition for every frame."),
+                io.String.Output(display_name="understood", tooltip="The schedule as it was read, and the classes."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, model: host.HostModel, text: str, frames: int, blend: int, names: str) -> io.NodeOutput:
+        system = model.system
+        classes = system.classes.renamed(tuple(line.strip() for line in names.splitlines() if line.strip()))
+        named = parse_schedule(text, fps=system.fps, frames=frames, chunk=1, blend=blend)
+        schedule = classes.schedule(named)
+        said = f"Classes understood: {', '.join(classes.name_of(prompt) or 'none' for prompt in schedule.texts())}"
+        host.tell(cls, said)
+        return io.NodeOutput(schedule, f"{named.describe(system.fps)}\n{said}\nThe model has {classes}.")

@@ -8,8 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..avgen_core.media.decode import decode_latents
-from ..avgen_core.plan import Plan
+from ..avgen_core.plan import Plan, Savings
 from ..avgen_core.prompts import PromptSchedule
 from ..avgen_core.rollout.denoiser import Denoiser
 from ..avgen_core.rollout.executor import Prompts
@@ -103,19 +102,20 @@ class AVGenSampleCausal(io.ComfyNode):
         continue_from: Run | None = None,
         start_latents: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
-        denoiser = model.model.denoiser(guidance)
+        system = model.system
+        denoiser = system.denoiser(guidance)
         order = Order(
-            plan=schedule or model.model.default_plan,
+            plan=schedule or system.default_plan,
             prompts=Prompts(prompts, negative),
             frames=frames,
             seed=seed,
-            fps=model.model.fps,
+            fps=system.fps,
             guidance=guidance,
             given=None if start_latents is None else _frames_of(start_latents),
             parent=continue_from,
         )
         job = prepare(denoiser, order)
-        host.load_networks([model.text_encoder, model.dit])
+        model.load()
         run = cls._work(model, denoiser, job)
         text = report(run)
         if job.new_frames != frames:
@@ -132,7 +132,7 @@ class AVGenSampleCausal(io.ComfyNode):
             nonlocal bar
             bar = bar or host.progress_bar(progress.total_passes)
             newest = progress.done.finished[-1:]
-            picture = host.preview(_preview(model, newest)) if len(newest) else None
+            picture = host.preview(model.vae.preview(newest)) if len(newest) else None
             bar.update_absolute(progress.passes, preview=picture)
 
         try:
@@ -156,12 +156,6 @@ def _frames_of(latent: dict[str, Any]) -> Tensor:
     return samples[0].transpose(0, 1)
 
 
-def _preview(model: host.HostModel, latents: Tensor) -> Tensor:
-    """The frame (H, W, 3) of one latent (1, C, h, w), decoded wherever the autoencoder is at the moment."""
-    autoencoder = model.model.autoencoder
-    return decode_latents(autoencoder.decode, latents.to(next(autoencoder.parameters()).device))[0]
-
-
 def report(run: Run) -> str:
     """A few lines on a run for the user."""
     seconds = run.frames / run.recipe.fps
@@ -169,4 +163,6 @@ def report(run: Run) -> str:
     for join in run.joins:
         how = "exact" if join.exact else f"approximate, since {join.reason}"
         lines.append(f"join at frame {join.at}: {how}")
+    if getattr(run.recipe.plan, "savings", Savings.NONE) is not Savings.NONE:
+        lines.append(f"approximate: the schedule's savings ({run.recipe.plan.savings.value}) change the video a little")
     return "\n".join(lines)

@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 import numpy as np
 import torch
 from comfy_api.latest import io
 
-from ..avgen_core.plan import (
-    AsynchronousPlan,
-    BlockPlan,
-    OnSwitch,
-    Plan,
-    PlanError,
-    Window,
-    cost,
-    flow_sigmas,
-)
+from ..avgen_core.plan import BlockPlan, OnSwitch, Plan, PlanError, Savings, Window, cost, flow_sigmas
 from ..avgen_core.plan.picture import noise_picture
-from . import types
+from ..avgen_core.systems.asynchronous import AsynchronousSettings
+from . import host, types
 
 STEPS = "Denoising steps of every frame."
 SHIFT = "Above 1, more of the steps are spent at high noise."
 WINDOW = "Most frames that the model sees at once, the ones in work included. It was trained with 16."
 SINK = "First frames of the video that stay visible for ever, inside the window."
 SWITCH = "When the prompt changes: recache computes visible frames anew under the new prompt; keep leaves them."
+CAUSAL = " Not for AR-Diffusion checkpoints."
 FRAMES = "Frames that the picture and the cost are for; the sampler decides on the video's length."
-SWITCHES = [option.value for option in OnSwitch]
+SAVINGS = (
+    "Only for AR-Diffusion checkpoints: frame evaluations to leave out. none is the official computation, the others "
+    "change the video a little. Causal models save more than these, exactly, whatever is chosen here."
+)
 
 
-def on_switch(value: str) -> OnSwitch:
-    """The combo's value; the server lets any text through."""
-    if value not in SWITCHES:
-        raise PlanError(f"on_prompt_change is {value!r}; allowed: {', '.join(SWITCHES)}")
-    return OnSwitch(value)
+def options(enum: type[Enum]) -> list[str]:
+    return [option.value for option in enum]
+
+
+def chosen(enum: type[Enum], name: str, value: str) -> Enum:
+    """The value of the combo `name`; the server lets any text through."""
+    if value not in options(enum):
+        raise PlanError(f"{name} is {value!r}; allowed: {', '.join(options(enum))}")
+    return enum(value)
 
 
 def schedule_outputs() -> list[io.Output]:
@@ -71,7 +73,9 @@ class AVGenBlockSchedule(io.ComfyNode):
                 ),
                 io.Int.Input("window", default=16, min=1, max=4096, tooltip=WINDOW),
                 io.Int.Input("sink", default=0, min=0, max=1024, tooltip=SINK),
-                io.Combo.Input("on_prompt_change", options=SWITCHES, default=OnSwitch.RECACHE.value, tooltip=SWITCH),
+                io.Combo.Input(
+                    "on_prompt_change", options=options(OnSwitch), default=OnSwitch.RECACHE.value, tooltip=SWITCH
+                ),
                 io.Int.Input("frames", default=64, min=1, max=100_000, tooltip=FRAMES),
             ],
             outputs=schedule_outputs(),
@@ -85,7 +89,7 @@ class AVGenBlockSchedule(io.ComfyNode):
             flow_sigmas(steps, shift),
             block=block,
             window=Window(window, sink),
-            on_switch=on_switch(on_prompt_change),
+            on_switch=chosen(OnSwitch, "on_prompt_change", on_prompt_change),
         )
         return priced(plan, frames)
 
@@ -99,11 +103,11 @@ class AVGenAsynchronousSchedule(io.ComfyNode):
             node_id="AVGenAsynchronousSchedule",
             display_name="Asynchronous Schedule (AVGen)",
             category="AVGen/schedules",
-            description="AR-Diffusion's schedule: every frame is a fixed number of steps behind the one before it, so "
-            "that frames in work help each other. Kept open, a run can be extended exactly.",
+            description="AR-Diffusion's AD schedule: every frame is a fixed number of steps behind the one before it, "
+            "so that frames in work help each other. Kept open, a run can be extended exactly.",
             inputs=[
                 io.Int.Input("steps", default=12, min=1, max=1000, tooltip=STEPS),
-                io.Float.Input("shift", default=1.5, min=0.1, max=20.0, step=0.1, tooltip=SHIFT),
+                io.Float.Input("shift", default=1.5, min=0.1, max=20.0, step=0.1, tooltip=SHIFT + CAUSAL),
                 io.Int.Input(
                     "difference",
                     default=2,
@@ -112,14 +116,28 @@ class AVGenAsynchronousSchedule(io.ComfyNode):
                     tooltip="Steps between neighbouring frames. 0: all together; as many as steps: one by one.",
                 ),
                 io.Int.Input("window", default=16, min=1, max=4096, tooltip=WINDOW),
-                io.Int.Input("sink", default=0, min=0, max=1024, tooltip=SINK),
+                io.Int.Input("sink", default=0, min=0, max=1024, tooltip=SINK + CAUSAL),
                 io.Boolean.Input(
                     "keep_open",
                     default=True,
                     tooltip="Keep the frames in work at the end, to extend the run exactly. Off costs less.",
                 ),
-                io.Combo.Input("on_prompt_change", options=SWITCHES, default=OnSwitch.RECACHE.value, tooltip=SWITCH),
+                io.Combo.Input(
+                    "on_prompt_change",
+                    options=options(OnSwitch),
+                    default=OnSwitch.RECACHE.value,
+                    tooltip=SWITCH + CAUSAL,
+                ),
                 io.Int.Input("frames", default=64, min=1, max=100_000, tooltip=FRAMES),
+                io.Combo.Input(
+                    "savings", options=options(Savings), default=Savings.NONE.value, optional=True, tooltip=SAVINGS
+                ),
+                types.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="Connect an AR-Diffusion model, which has noise levels and a window of its own; its steps "
+                    "must divide 1000. Without it: a causal model such as the embedded one.",
+                ),
             ],
             outputs=schedule_outputs(),
         )
@@ -135,12 +153,17 @@ class AVGenAsynchronousSchedule(io.ComfyNode):
         keep_open: bool,
         on_prompt_change: str,
         frames: int,
+        savings: str = Savings.NONE.value,
+        model: host.HostModel | None = None,
     ) -> io.NodeOutput:
-        plan = AsynchronousPlan(
-            flow_sigmas(steps, shift),
+        settings = AsynchronousSettings(
+            steps,
             difference,
             frames=None if keep_open else frames,
-            window=Window(window, sink),
-            on_switch=on_switch(on_prompt_change),
+            window=window,
+            shift=shift,
+            sink=sink,
+            on_switch=chosen(OnSwitch, "on_prompt_change", on_prompt_change),
+            savings=chosen(Savings, "savings", savings),
         )
-        return priced(plan, frames)
+        return priced(model.system.asynchronous_plan(settings) if model else settings.causal_plan(), frames)

@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..avgen_core.media.decode import decode_run
+from ..avgen_core.media.decode import decode_run, fitted
 from ..avgen_core.rollout.run import Run
 from . import host, types
 from .runs import end_of_part
@@ -38,12 +38,12 @@ class AVGenDecodeRun(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, run: Run, vae: host.EmbeddedVAE, start: int, frames: int) -> io.NodeOutput:
+    def execute(cls, run: Run, vae: host.HostVAE, start: int, frames: int) -> io.NodeOutput:
         stop = end_of_part(run, start, frames)
         bar = host.progress_bar(stop - start)
         images: Tensor | None = None
         done = 0
-        for chunk in decode_run(run, _decoder(vae), start, stop):
+        for chunk in decode_run(run, _decoder(vae), start, stop, lead=getattr(vae, "lead", 0)):
             if images is None:
                 images = torch.empty(stop - start, *chunk.shape[1:])
             images[done : done + len(chunk)] = chunk
@@ -52,7 +52,7 @@ class AVGenDecodeRun(io.ComfyNode):
         return io.NodeOutput(images, run.recipe.fps)
 
 
-def _decoder(vae: host.EmbeddedVAE):
+def _decoder(vae: host.HostVAE):
     """A VAE socket as the engine's image function: latents (N, C, h, w) to images (N, 3, H, W) in -1..1."""
 
     def decode(latents: Tensor) -> Tensor:
@@ -71,8 +71,9 @@ class AVGenEncodeFrames(io.ComfyNode):
             node_id="AVGenEncodeFrames",
             display_name="Encode Frames (AVGen)",
             category="AVGen/video",
-            description="Encodes the last frames of a video, to go on from them when its run is lost. This join is "
-            "approximate; to extend exactly, load the run.",
+            description="Encodes the last frames of a video, to go on from them when there is no run of it. Frames of "
+            "another size than the model's are cropped to their middle square and scaled. This join is approximate; "
+            "to extend exactly, load the run.",
             inputs=[
                 io.Image.Input("images", tooltip="Frames of one video, in order."),
                 io.Vae.Input("vae", tooltip="The autoencoder of the model that will go on."),
@@ -85,8 +86,15 @@ class AVGenEncodeFrames(io.ComfyNode):
                 ),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="For start_latents of the sampler.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, images: Tensor, vae: host.EmbeddedVAE, last: int) -> io.NodeOutput:
-        return io.NodeOutput({"samples": vae.encode(images[-last:])})
+    def execute(cls, images: Tensor, vae: host.HostVAE, last: int) -> io.NodeOutput:
+        frames = images[-last:, ..., :3]
+        side = getattr(vae, "size", None)
+        if side is not None and frames.shape[1:3] != (side, side):
+            height, width = frames.shape[1:3]
+            host.tell(cls, f"Frames cropped and scaled from {width}x{height} to {side}x{side}")
+            frames = fitted(frames, side)
+        return io.NodeOutput({"samples": vae.encode(frames)})

@@ -3,13 +3,14 @@
     python scripts/build_workflows.py [--thumbnails]
 
 A running ComfyUI with the pack in it is asked for the nodes' inputs, so that both forms fit the nodes as they are.
-`--thumbnails` also runs each template and keeps frames of its video as `workflows/NAME.jpg`.
+`--thumbnails` also runs each template, on the embedded model, and keeps frames of its video as `workflows/NAME.jpg`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ COLUMN_GAP, NODE_GAP, TITLE, PADDING, GROUP_TITLE = 70, 34, 30, 20, 40
 SLOT, WIDGET, TEXT_AREA = 20, 24, 110
 GROUP_COLOR = "#3f789e"
 THUMBNAIL_FRAMES, THUMBNAIL_SIDE = 4, 256
+EARLIER = "earlier.mp4"
 
 NodeInfo = dict[str, Any]
 
@@ -275,14 +277,32 @@ def as_text(workflow: dict[str, Any]) -> str:
     return json.dumps(workflow, indent=1, ensure_ascii=False) + "\n"
 
 
+def on_embedded(workflow: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The same API workflow with the embedded model's loader in place of AR-Diffusion's."""
+    loaders = {node for node, about in workflow.items() if about["class_type"] == "AVGenLoadARDiffusion"}
+    switched = {node: {"class_type": "AVGenLoadEmbedded", "inputs": {}} for node in loaders}
+
+    def relinked(value: Any) -> Any:
+        to_vae = isinstance(value, list) and value[0] in loaders and value[1] == 1
+        return [value[0], 2] if to_vae else value
+
+    for node in workflow.keys() - loaders:
+        about = workflow[node]
+        switched[node] = {**about, "inputs": {name: relinked(value) for name, value in about["inputs"].items()}}
+    return {node: switched[node] for node in workflow}
+
+
 def make_thumbnail(template: Template, server: ComfyServer) -> None:
     from demo import frames_of
     from PIL import Image
 
-    run = server.run(json.loads((WORKFLOWS / "api" / f"{template.name}.json").read_text("utf-8")), timeout=3600)
+    workflow = json.loads((WORKFLOWS / "api" / f"{template.name}.json").read_text("utf-8"))
+    run = server.run(on_embedded(workflow), timeout=3600)
     if not run.ok:
         raise SystemExit(f"{template.name} did not run: {run.explanation}")
-    frames = list(frames_of(server.path_of(next(file for file in run.files if file.filename.endswith(".mp4")))))
+    video = server.path_of(next(file for file in run.files if file.filename.endswith(".mp4")))
+    shutil.copyfile(video, server.base / "input" / EARLIER)  # what later templates continue
+    frames = list(frames_of(video))
     side = THUMBNAIL_SIDE
     strip = Image.new("RGB", (side * THUMBNAIL_FRAMES, side))
     for index in range(THUMBNAIL_FRAMES):

@@ -64,6 +64,15 @@ MP4 = {"format": "mp4", "codec": "h264"}
 GIVEN = 12  # frames of an earlier video that a new run begins with, in whole blocks
 
 MODEL = Node("model", "AVGenLoadEmbedded")
+AR_DIFFUSION = Node(
+    "model",
+    "AVGenLoadARDiffusion",
+    {"generator": "ar_diffusion.safetensors", "autoencoder": "ar_diffusion_vae.safetensors", "precision": "float32"},
+)
+FILES = (
+    "Put the generator's `model.safetensors` into `models/diffusion_models` and the autoencoder's into `models/vae`, "
+    "and choose them. To try the graph without them, put **Load Embedded Model** in place of the loader."
+)
 
 
 def prompts(name: str, text: str, frames: int | From, title: str = "") -> Node:
@@ -283,4 +292,113 @@ EXTEND_VIDEO = Template(
     on_page=False,
 )
 
-TEMPLATES = (TEXT_TO_VIDEO, PROMPT_TRAVEL, EXTEND_TWICE, EXTEND, EXTEND_VIDEO)
+
+def classes(text: str, frames: From, **inputs: Any) -> Node:
+    given = {"model": From("model"), "text": text, "frames": frames, **inputs}
+    return Node("classes", "AVGenClassSchedule", given, height=360)  # with what it understood
+
+
+def ar_schedule(steps: int, difference: int) -> Column:
+    """The AD schedule of the model and its picture."""
+    given = {"steps": steps, "difference": difference, "frames": From("frames"), "model": From("model")}
+    schedule = Node("schedule", "AVGenAsynchronousSchedule", given)
+    picture = Node("picture", "PreviewImage", {"images": From("schedule", "picture")}, "Noise levels", height=290)
+    return Column("AD schedule", 340, (schedule, picture))
+
+
+def ar_sampled(prefix: str, **inputs: Any) -> tuple[Column, Column, Column]:
+    """Sampler, decoding and the saved video, at the model's own size."""
+    given = {"frames": From("frames"), "seed": 0, "schedule": From("schedule"), **inputs}
+    return (
+        Column("Run", 340, (sampler("sample", "classes", **given), save_run("sample"))),
+        Column("Video", 300, (decode("sample"), create("decode"))),
+        saved(prefix),
+    )
+
+
+AR_DIFFUSION_VIDEO = Template(
+    "ar_diffusion",
+    (
+        Column(
+            "Model",
+            400,
+            (
+                Note(
+                    "## AR-Diffusion\nEvery frame is some steps behind the one before it. `difference` 0 denoises all "
+                    "frames together, as many as `steps` one after the other. For a model of one data set, class 0 is "
+                    f"the data set.\n\n{FILES}",
+                    210,
+                ),
+                AR_DIFFUSION,
+                Node("frames", "PrimitiveInt", {"value": 16}, "Frames"),
+                classes("0", From("frames")),
+            ),
+        ),
+        ar_schedule(50, 5),
+        *ar_sampled("avgen/ar_diffusion", guidance=2.0),
+    ),
+)
+
+CLASS_TRAVEL = Template(
+    "class_travel",
+    (
+        Column(
+            "Model",
+            400,
+            (
+                Note(
+                    "## Class travel\nEach line is a class (number or name) and the moment it applies from. Names of "
+                    "your own go into `names`, one a line.\n\nBeyond 16 frames the window moves with the frames in "
+                    f"work.\n\n{FILES}",
+                    210,
+                ),
+                AR_DIFFUSION,
+                Node("frames", "PrimitiveInt", {"value": 48}, "Frames"),
+                classes("0%: 0\n33%: 1\n66%: 2", From("frames"), blend=4),
+            ),
+        ),
+        ar_schedule(50, 5),
+        *ar_sampled("avgen/class_travel", guidance=2.0),
+    ),
+)
+
+CONTINUE_CLIP = Template(
+    "continue_clip",
+    (
+        Column(
+            "Clip and model",
+            400,
+            (
+                Note(
+                    "## Continue a clip\nThe last frames of a video stay as they are, and new ones follow: one frame "
+                    "is image to video, more are video to video. They are cropped to the middle and scaled."
+                    f"\n\n{FILES}",
+                    210,
+                ),
+                AR_DIFFUSION,
+                Node("earlier", "LoadVideo", {"file": "earlier.mp4"}),
+                Node("clip", "GetVideoComponents", {"video": From("earlier")}),
+                Node(
+                    "encode",
+                    "AVGenEncodeFrames",
+                    {"images": From("clip", "images"), "vae": From("model", "vae"), "last": 8},
+                ),
+                Node("frames", "PrimitiveInt", {"value": 16}, "New frames"),
+                classes("0", From("frames")),
+            ),
+        ),
+        ar_schedule(50, 5),
+        *ar_sampled("avgen/continue_clip", guidance=2.0, start_latents=From("encode")),
+    ),
+)
+
+TEMPLATES = (
+    TEXT_TO_VIDEO,
+    PROMPT_TRAVEL,
+    EXTEND_TWICE,
+    EXTEND,
+    EXTEND_VIDEO,
+    AR_DIFFUSION_VIDEO,
+    CLASS_TRAVEL,
+    CONTINUE_CLIP,
+)

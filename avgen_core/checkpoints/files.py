@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 KEY = "avgen"
+BLOCK_BYTES = 1 << 24
 
 
 class CheckpointError(ValueError):
@@ -67,7 +68,9 @@ def fingerprint(*paths: Path) -> str:
     """Digest of the files' content."""
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(path.read_bytes())
+        with open(path, "rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                digest.update(block)
     return digest.hexdigest()[:16]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ..rollout.run import Run
 
@@ -15,21 +16,46 @@ ImageFunction = Callable[[Tensor], Tensor]
 """Latents (N, C, h, w) to images (N, 3, H, W) in -1..1, or the other way."""
 
 
-def _in_units(function: ImageFunction, items: Tensor) -> Tensor:
-    """`function` over (N, ...) in units of `UNIT`, the last one padded by repetition."""
+def _unit(function: ImageFunction, items: Tensor, before: int) -> Tensor:
+    """`function` over one unit of (N, ...), the first `before` of which only lead up to it; padded by repetition."""
+    missing = before + UNIT - len(items)
+    padded = torch.cat([items, items[-1:].expand(missing, *items.shape[1:])]) if missing else items
+    return function(padded)[before : len(items)]
+
+
+def _in_units(function: ImageFunction, items: Tensor, lead: int = 0) -> Tensor:
+    """`function` over (N, ...) in units of `UNIT`, each with up to `lead` items before it."""
     parts = []
-    for unit in items.split(UNIT):
-        missing = UNIT - len(unit)
-        padded = torch.cat([unit, unit[-1:].expand(missing, *unit.shape[1:])]) if missing else unit
-        parts.append(function(padded)[: len(unit)])
+    for start in range(0, len(items), UNIT):
+        first = max(0, start - lead)
+        parts.append(_unit(function, items[first : start + UNIT], start - first))
     return torch.cat(parts)
 
 
+def _shown(images: Tensor) -> Tensor:
+    """Images (F, 3, H, W) in -1..1 to frames (F, H, W, 3) in 0..1."""
+    return images.float().cpu().clamp(-1, 1).add(1).div(2).permute(0, 2, 3, 1).contiguous()
+
+
 @torch.no_grad()
-def decode_latents(decode: ImageFunction, latents: Tensor) -> Tensor:
-    """Latents (F, C, h, w) to frames (F, H, W, 3) float in 0..1."""
-    images = _in_units(decode, latents).float().cpu()
-    return images.clamp(-1, 1).add(1).div(2).permute(0, 2, 3, 1).contiguous()
+def decode_latents(decode: ImageFunction, latents: Tensor, lead: int = 0) -> Tensor:
+    """Latents (F, C, h, w) to frames (F, H, W, 3) float in 0..1.
+
+    lead: frames before a unit that `decode` must see with it, for decoders that look back in time.
+    """
+    return _shown(_in_units(decode, latents, lead))
+
+
+def fitted(frames: Tensor, side: int) -> Tensor:
+    """Frames (F, H, W, 3) scaled, bicubic, until their shorter side is `side`, and cropped to their middle square."""
+    height, width = frames.shape[1:3]
+    if (height, width) == (side, side):
+        return frames
+    scale = side / min(height, width)
+    size = max(side, round(height * scale)), max(side, round(width * scale))
+    scaled = functional.interpolate(frames.permute(0, 3, 1, 2), size, mode="bicubic", antialias=True).clamp(0, 1)
+    top, left = (size[0] - side) // 2, (size[1] - side) // 2
+    return scaled[..., top : top + side, left : left + side].permute(0, 2, 3, 1)
 
 
 @torch.no_grad()
@@ -39,7 +65,7 @@ def encode_frames(encode: ImageFunction, frames: Tensor) -> Tensor:
 
 
 def decode_run(
-    run: Run, decode: ImageFunction, start: int = 0, stop: int | None = None, chunk: int = 32
+    run: Run, decode: ImageFunction, start: int = 0, stop: int | None = None, *, chunk: int = 32, lead: int = 0
 ) -> Iterator[Tensor]:
     """Frames start..stop of a run, `chunk` at a time, each (n, H, W, 3) in 0..1; memory does not grow with the run."""
     stop = run.frames if stop is None else stop
@@ -47,7 +73,10 @@ def decode_run(
     waiting = 0
     for first in range(start // UNIT * UNIT, stop, UNIT):
         end = min(first + UNIT, run.frames)
-        frames = decode_latents(decode, run.latents(first, end))[max(0, start - first) : stop - first]
+        before = min(first, lead)
+        with torch.no_grad():
+            frames = _shown(_unit(decode, run.latents(first - before, end), before))
+        frames = frames[max(0, start - first) : stop - first]
         pending.append(frames)
         waiting += len(frames)
         while waiting >= chunk:

@@ -47,6 +47,8 @@ class ResidualBlock(nn.Module):
 class ImageAutoencoder(nn.Module):
     """Images (B, 3, H, W) in -1..1 to latents (B, C, H/8, W/8) and back; H and W are multiples of 8."""
 
+    lead = 0  # an image is decoded without the ones before it
+
     def __init__(self, config: ImageAutoencoderConfig, operations=nn) -> None:
         super().__init__()
         self.config = config

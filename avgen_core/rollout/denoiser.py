@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ..plan import Pass
+from ..plan import Pass, Plan
 from .cache import FrameCache
 from .process import Process
 
@@ -52,6 +52,10 @@ class Denoiser(Protocol):
 
     @property
     def fingerprint(self) -> str: ...
+
+    @property
+    def plans(self) -> tuple[type[Plan], ...]:
+        """The kinds of plan that it can follow."""
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

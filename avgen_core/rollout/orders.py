@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ..plan import AsynchronousPlan, BlockPlan, WindowedAsynchronousPlan
+from ..plan import AsynchronousPlan, BlockPlan, PlanError, WindowedAsynchronousPlan
 from ..prompts import PromptSchedule, Segment
 from .denoiser import Denoiser
 from .executor import EMPTY_PROMPT, Prompts
 from .files import RunError
 from .run import Join, Recipe, Run
 from .state import State
-
 
 RunPlan = BlockPlan | AsynchronousPlan | WindowedAsynchronousPlan
 
@@ -86,7 +85,17 @@ def is_closed(plan: RunPlan) -> bool:
 
 
 def prepare(denoiser: Denoiser, order: Order) -> Job:
-    """Work an order out. Raises RunError when the earlier run, or the given frames, do not fit the model."""
+    """Work an order out.
+
+    Raises PlanError when the schedule is for another kind of model, and RunError when the earlier run, or the given
+    frames, do not fit the model.
+    """
+    if not isinstance(order.plan, denoiser.plans):
+        raise PlanError(
+            f"this model cannot follow a schedule of the kind {type(order.plan).__name__}, only "
+            f"{', '.join(plan.__name__ for plan in denoiser.plans)}: connect the model to the node that makes the "
+            "asynchronous schedule, or leave the schedule out"
+        )
     if order.parent is not None:
         return _extension(denoiser, order, order.parent)
     if order.given is not None:

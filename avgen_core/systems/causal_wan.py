@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..networks.causal_dit import CausalDiT, TextKeys
-from ..plan import Action
+from ..plan import Action, AsynchronousPlan, BlockPlan
 from ..rollout.cache import CacheView
 from ..rollout.denoiser import FrameGrid, PromptMix, Request
 from ..rollout.process import FlowMatching
@@ -21,6 +21,7 @@ class CausalWanDenoiser:
     """Runs a `CausalDiT`. With guidance other than 1 both branches go through the network as one batch."""
 
     process = FlowMatching()
+    plans = (BlockPlan, AsynchronousPlan)
 
     def __init__(
         self,

@@ -13,12 +13,24 @@ from ..checkpoints.files import CheckpointError, encoder_digest, fingerprint, lo
 from ..networks.causal_dit import CausalDiT, CausalDiTConfig
 from ..networks.image_autoencoder import ImageAutoencoder, ImageAutoencoderConfig
 from ..networks.text_encoder import TextEncoder, TextEncoderConfig
-from ..plan import BlockPlan, OnSwitch, Window, flow_sigmas
+from ..plan import AsynchronousPlan, BlockPlan, OnSwitch, Window, flow_sigmas
+from ..prompts import Classes
 from ..rollout.denoiser import FrameGrid
+from .asynchronous import AsynchronousSettings
 from .causal_wan import CausalWanDenoiser
 
 # The settings that the embedded model was tuned with.
 STEPS, SHIFT, BLOCK, WINDOW, GUIDANCE = 12, 1.5, 4, 16, 3.5
+
+# Subjects as classes: for each verb, the names that are asked for.
+CLASS_NAMES = {
+    "walks": (
+        *("orange cat", "dog", "brown horse", "pink pig", "cow", "white sheep", "elephant", "tiger", "kangaroo"),
+        *("pink flamingo", "green dinosaur", "camel", "rooster"),
+    ),
+    "drives": ("red car", "yellow bus", "green tractor", "steam train"),
+    "flies": ("ghost", "bee", "orange helicopter", "flying saucer"),
+}
 
 FOLDER = Path(__file__).parents[2] / "models" / "demo"
 AUTOENCODER, TEXT_ENCODER, CAUSAL_DIT = "autoencoder.safetensors", "text_encoder.safetensors", "causal_dit.safetensors"
@@ -34,11 +46,21 @@ class EmbeddedModel:
     fingerprint: str
     size: int = 64
     fps: float = 8.0
+    guidance: float = GUIDANCE
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
         """Words that the text encoder knows."""
         return self.text_encoder.config.vocabulary
+
+    @cached_property
+    def classes(self) -> Classes:
+        """Its subjects, for graphs that ask for classes."""
+        named = [(name, verb) for verb, names in CLASS_NAMES.items() for name in names]
+        prompts = (
+            f"{'an' if name[0] in 'aeio' else 'a'} {name} {verb} right in a green meadow" for name, verb in named
+        )
+        return Classes(tuple(name for name, _ in named), tuple(prompts))
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -49,6 +71,9 @@ class EmbeddedModel:
     def default_plan(self) -> BlockPlan:
         """The block schedule that the model was tuned with."""
         return BlockPlan(flow_sigmas(STEPS, SHIFT), BLOCK, Window(WINDOW), on_switch=OnSwitch.RECACHE)
+
+    def asynchronous_plan(self, settings: AsynchronousSettings) -> AsynchronousPlan:
+        return settings.causal_plan()
 
     def check_size(self, width: int, height: int) -> None:
         """Refuse sizes that the model was not trained for."""

@@ -32,11 +32,12 @@ def golden_tensors(name: str) -> dict[str, torch.Tensor]:
     return load_file(path)
 
 
-def drawn_weights(spec: dict, scale: float) -> dict[str, torch.Tensor]:
+def drawn_weights(spec: dict, scale: float, norms_around_one: bool = True) -> dict[str, torch.Tensor]:
     """The weights that a golden's rule describes (golden/README.md)."""
     rng = np.random.default_rng(spec["seed"])
     weights = {}
     for name, shape in spec["weights"]:
         value = rng.standard_normal(shape, dtype=np.float32) * np.float32(scale)
-        weights[name] = torch.from_numpy(value + (len(shape) == 1 and name.endswith("weight")))
+        is_norm = norms_around_one and len(shape) == 1 and name.endswith("weight")
+        weights[name] = torch.from_numpy(value + is_norm)
     return weights

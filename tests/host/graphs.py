@@ -16,12 +16,13 @@ from safetensors.numpy import load
 from comfy_server import ComfyServer, Run, Workflow
 
 Inputs = dict[str, Any]
+AR_DIFFUSION = ("ar_diffusion", "class_travel", "continue_clip")  # workflows for its checkpoints
 
 
 def shipped(name: str, *, frames: int, seed: int = 0, **more: Inputs) -> Workflow:
     """An API workflow with `frames` new frames a sampler; `more` sets inputs of nodes by their class."""
     values: dict[str, Inputs] = {"AVGenSampleCausal": {"frames": frames, "seed": seed}}
-    if name == "prompt_travel":
+    if name in ("prompt_travel", *AR_DIFFUSION):
         values = {"PrimitiveInt": {"value": frames}, "AVGenSampleCausal": {"seed": seed}}
     if name == "extend_twice":
         values = {"PrimitiveInt": {"value": seed}, "AVGenSampleCausal": {"frames": frames}}

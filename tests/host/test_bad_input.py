@@ -45,7 +45,7 @@ def encode(side: int) -> Workflow:
     return graph(
         model=("AVGenLoadEmbedded", {}),
         images=("EmptyImage", {"width": side, "height": side, "batch_size": 4, "color": 0}),
-        encode=("AVGenEncodeFrames", {"images": ["images", 0], "vae": ["model", 2], "last": 4}),
+        encode=("VAEEncode", {"pixels": ["images", 0], "vae": ["model", 2]}),
         decode=("VAEDecode", {"samples": ["encode", 0], "vae": ["model", 2]}),
         shown=("PreviewImage", {"images": ["decode", 0]}),
     )

@@ -96,4 +96,11 @@ def test_every_node_has_a_help_page(ours: dict[str, Any], server: ComfyServer) -
 
 def test_templates_are_offered(server: ComfyServer) -> None:
     offered = server.get("/workflow_templates")["AVGen"]
-    assert set(offered) == {"text_to_video", "prompt_travel", "extend_twice"}
+    assert set(offered) == {
+        "text_to_video",
+        "prompt_travel",
+        "extend_twice",
+        "ar_diffusion",
+        "class_travel",
+        "continue_clip",
+    }

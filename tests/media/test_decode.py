@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from avgen_core.media.decode import decode_run, encode_frames
+from avgen_core.media.decode import decode_run, encode_frames, fitted
 from avgen_core.media.video import contact_sheet, enlarged, read_video, write_video
 from avgen_core.rollout.archive import pack_run, unpack_run
 from avgen_core.rollout.files import RunError
@@ -45,6 +45,15 @@ def test_encoding_takes_frames_in_the_order_they_come():
     frames = torch.rand(11, 8, 8, 3)
     latents = encode_frames(lambda images: images.mean(dim=(2, 3), keepdim=True), frames)
     torch.testing.assert_close(latents[:, :, 0, 0], frames.mean(dim=(1, 2)) * 2 - 1)
+
+
+def test_frames_of_another_size_are_cropped_to_their_middle_and_scaled():
+    frames = torch.zeros(2, 40, 100, 3)
+    frames[:, :, 30:70] = 0.8
+    small = fitted(frames, 20)
+    assert small.shape == (2, 20, 20, 3)
+    assert (small[:, :, 3:-3] - 0.8).abs().max() < 1e-3
+    assert fitted(small, 20) is small
 
 
 def test_a_video_has_its_frames_and_size(tmp_path):
@@ -88,3 +97,17 @@ def test_damaged_and_foreign_run_files_are_refused_and_leave_nothing(tmp_path, r
     with pytest.raises(RunError, match=r"holds '../evil.txt'"):
         unpack_run(tmp_path / "b.avgen", tmp_path / "runs")
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize("start", [0, 5, 8, 13])
+def test_a_decoder_that_looks_back_sees_the_frames_before_its_unit(run, start):
+    def decode(latents: torch.Tensor) -> torch.Tensor:
+        """Each frame from itself and up to 8 frames before it."""
+        seen = [latents[max(0, i - 8) : i + 1].mean(dim=0) for i in range(len(latents))]
+        return torch.stack(seen)[:, :3] / 4
+
+    decoded = torch.cat(list(decode_run(run, decode, start, lead=8)))
+    latents = run.latents()
+    for i, frame in enumerate(decoded, start):
+        expected = latents[max(0, i - 8) : i + 1].mean(dim=0)[:3] / 4
+        torch.testing.assert_close(frame, expected.clamp(-1, 1).add(1).div(2).permute(1, 2, 0))

@@ -1,0 +1,180 @@
+"""AR-Diffusion as a system: generator, conditions and autoencoder of the released checkpoints (arXiv 2503.07418)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..checkpoints.ar_diffusion import read_autoencoder, read_generator
+from ..networks.ar_diffusion_dit import ARDiffusionDiT
+from ..networks.ar_vae import ARVAE
+from ..plan import Action, WindowedAsynchronousPlan
+from ..prompts import Classes
+from ..rollout.cache import CacheView
+from ..rollout.denoiser import FrameGrid, PromptMix, Request
+from ..rollout.process import VariancePreserving, scaled_linear_alphas
+from .asynchronous import AsynchronousSettings
+
+TIMESTEPS = 1000
+FIRST_BETA, LAST_BETA = 1e-4, 2e-2  # configs/*/ardiff/*.yaml
+WINDOW = 16  # frames of the released generators
+STEPS, DIFFERENCE, GUIDANCE = 50, 5, 2.0  # the official README's example
+FPS = 25.0  # the clips are consecutive frames of ordinary footage; checkpoints do not say
+
+
+class ARDiffusionDenoiser:
+    """Runs the generator over a window of frames, each frame under the condition of its own prompt.
+
+    Prompts are class numbers; an empty one is the condition without a class. Guidance is on the predicted clean frame.
+    """
+
+    process = VariancePreserving(scaled_linear_alphas(FIRST_BETA, LAST_BETA, TIMESTEPS))
+    plans = (WindowedAsynchronousPlan,)
+    grid = FrameGrid(1)
+
+    def __init__(self, model: ARDiffusionModel, guidance: float) -> None:
+        self.network, self.guidance = model.network, guidance
+        self.fingerprint, self.latent_shape = model.fingerprint, model.latent_shape
+        self._condition, self._null = model.conditions, model.null_condition
+
+    @property
+    def branches(self) -> int:
+        return 1 if self.guidance == 1.0 else 2
+
+    def predict(self, request: Request) -> Tensor:
+        queries, weight = request.step.queries, self.network.x_embedder.weight
+        device = weight.device
+        contexts, context_of_frame = self._contexts(request.prompts)
+        stored = [(row, q.frame) for row, q in enumerate(queries) if q.action in (Action.COMMIT, Action.RECACHE)]
+        request.cache.move(device)
+        view = CacheView(request.cache, request.step.context, stored)
+        frames = rearrange(request.latents.to(device, weight.dtype), "f c 1 l -> f l c")
+        clean = self.network(
+            frames.expand(self.branches, -1, -1, -1),
+            torch.tensor([[q.timestep for q in queries]], device=device).expand(self.branches, -1),
+            contexts.to(device, weight.dtype),
+            context_of_frame.to(device),
+            positions=torch.tensor([q.position for q in queries], device=device),
+            cache=view if stored or request.step.context else None,
+        )
+        view.store()
+        clean = rearrange(clean.float(), "b f l c -> b f c 1 l").to(request.latents.device)
+        return clean[0] if self.branches == 1 else clean[1] + self.guidance * (clean[0] - clean[1])
+
+    def _contexts(self, prompts: tuple[tuple[PromptMix, ...], ...]) -> tuple[Tensor, Tensor]:
+        """The distinct conditions of all branches (branches, P, N, D), and which of them each frame has (F,)."""
+        of_frames = list(zip(*prompts, strict=True))
+        distinct = list(dict.fromkeys(of_frames))
+        branches = zip(*distinct, strict=True)
+        contexts = torch.stack([torch.stack([self._mixed(mix) for mix in branch]) for branch in branches])
+        return contexts, torch.tensor([distinct.index(branches) for branches in of_frames])
+
+    def _mixed(self, mix: PromptMix) -> Tensor:
+        return sum(share * self._condition_of(text) for text, share in mix)
+
+    def _condition_of(self, text: str) -> Tensor:
+        if not text:
+            return self._null
+        if not text.isdecimal() or int(text) >= len(self._condition):
+            raise ValueError(
+                f"AR-Diffusion knows no sentences, and {text!r} is not the number of one of its "
+                f"{len(self._condition)} classes: write class names or numbers in a Class Schedule (AVGen) node"
+            )
+        return self._condition[int(text)]
+
+
+class ARFrames:
+    """The autoencoder between frames (N, 3, H, W) in -1..1 and the generator's latents (N, C, 1, L).
+
+    `lead`: how many frames before those that are wanted must be decoded with them. The temporal decoder was trained on
+    clips of 16 frames; 8 frames with the 8 before them are such a clip.
+    """
+
+    def __init__(self, network: ARVAE) -> None:
+        self.network = network
+        self.size = network.config.image_size
+        self.lead = 8 if network.config.temporal else 0
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Frames to latents on the unit sphere, as the generator was trained on (`base.py`, norm_preprocess)."""
+        return functional.normalize(self.network.encode(images.add(1).div(2)), dim=1)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents of neighbouring frames to images; the network puts them back onto the sphere itself."""
+        return self.network.decode(latents[None])[0].mul(2).sub(1)
+
+
+@dataclass
+class ARDiffusionModel:
+    """Networks and conditions, ready for inference.
+
+    conditions (K, N, D): one for every class, or a single one for a model of one dataset.
+    """
+
+    network: ARDiffusionDiT
+    conditions: Tensor
+    class_conditional: bool
+    autoencoder: ARFrames
+    fingerprint: str
+    fps: float = FPS
+    guidance: float = GUIDANCE
+    class_names: tuple[str, ...] = ()  # official checkpoints hold none
+    vocabulary: tuple[str, ...] | None = None  # it reads no words
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        return self.network.config.in_channels, 1, self.network.config.tokens_per_frame
+
+    @property
+    def size(self) -> int:
+        return self.autoencoder.size
+
+    @property
+    def null_condition(self) -> Tensor:
+        """What the other guidance branch sees: the first class, or zeros (`base.py`, sample)."""
+        return self.conditions[0] if self.class_conditional else torch.zeros_like(self.conditions[0])
+
+    @cached_property
+    def classes(self) -> Classes:
+        numbers = tuple(str(i) for i in range(len(self.conditions)))
+        plain = Classes(numbers if self.class_conditional else ("dataset",), numbers)
+        return plain.renamed(self.class_names)
+
+    @cached_property
+    def default_plan(self) -> WindowedAsynchronousPlan:
+        """The official example's schedule, open."""
+        return self.asynchronous_plan(AsynchronousSettings(STEPS, DIFFERENCE, window=None))
+
+    def asynchronous_plan(self, settings: AsynchronousSettings) -> WindowedAsynchronousPlan:
+        return settings.windowed_plan(self.network.config.frames, TIMESTEPS)
+
+    def check_size(self, width: int, height: int) -> None:
+        """Refuse sizes that the autoencoder was not trained for."""
+        if (width, height) != (self.size, self.size):
+            raise ValueError(
+                f"this AR-Diffusion model works on {self.size}x{self.size} pixels, not {width}x{height}: "
+                "crop and scale the frames that you give it"
+            )
+
+    def denoiser(self, guidance: float) -> ARDiffusionDenoiser:
+        return ARDiffusionDenoiser(self, guidance)
+
+
+def load_ar_diffusion(generator: Path, autoencoder: Path | None = None, operations=nn) -> ARDiffusionModel:
+    """Load a generator and its autoencoder, from one file when `autoencoder` is None. Raises CheckpointError."""
+    read = read_generator(generator, operations)
+    return ARDiffusionModel(
+        read.network,
+        read.conditions,
+        read.class_conditional,
+        ARFrames(read_autoencoder(autoencoder or generator, operations)),
+        read.digest,
+        fps=read.notes.get("fps", FPS),
+        class_names=tuple(read.notes.get("classes", ())),
+    )

@@ -1,0 +1,60 @@
+"""What a system offers to nodes and to the command line."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from ..prompts import Classes
+from ..rollout.denoiser import Denoiser
+from ..rollout.orders import RunPlan
+from .asynchronous import AsynchronousSettings
+
+
+class FrameAutoencoder(Protocol):
+    """Between frames (N, 3, H, W) in -1..1 and latent frames (N, C, h, w).
+
+    lead: how many frames before those that are wanted must be decoded with them.
+    """
+
+    lead: int
+
+    def encode(self, images: Tensor) -> Tensor: ...
+
+    def decode(self, latents: Tensor) -> Tensor: ...
+
+
+class System(Protocol):
+    """A model ready to make videos.
+
+    guidance: the one it was tuned with; size: pixels of a frame's sides; classes: what can be asked for by name;
+    vocabulary: the words it knows, or None where words are not counted.
+    """
+
+    fps: float
+    guidance: float
+    fingerprint: str
+    autoencoder: FrameAutoencoder
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]: ...
+
+    @property
+    def classes(self) -> Classes: ...
+
+    @property
+    def vocabulary(self) -> tuple[str, ...] | None: ...
+
+    @property
+    def default_plan(self) -> RunPlan: ...
+
+    def asynchronous_plan(self, settings: AsynchronousSettings) -> RunPlan: ...
+
+    def check_size(self, width: int, height: int) -> None:
+        """Raises ValueError for frames of another size."""
+
+    def denoiser(self, guidance: float) -> Denoiser: ...
