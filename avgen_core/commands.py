@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from .checkpoints.ar_diffusion_layout import TIMESTEPS
 from .media.decode import decode_run
 from .media.video import enlarged, write_video
 from .plan import AsynchronousPlan, BlockPlan, Savings, Window, cost, flow_sigmas
@@ -29,8 +30,8 @@ SMALLEST_SIDE = 512
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Which model; without any, the embedded one."""
-    parser.add_argument("--generator", type=Path, metavar="FILE", help="an AR-Diffusion generator instead")
-    parser.add_argument("--autoencoder", type=Path, metavar="FILE", help="its autoencoder, unless it is in that file")
+    parser.add_argument("--generator", type=Path, metavar="PATH", help="AR-Diffusion instead: file or folder")
+    parser.add_argument("--autoencoder", type=Path, metavar="PATH", help="its autoencoder, unless it is in that file")
     parser.add_argument("--fps", type=float, help=f"frames a second of an AR-Diffusion video (default: {FPS:g})")
 
 
@@ -140,7 +141,7 @@ def extend(options: argparse.Namespace) -> None:
 def plan(options: argparse.Namespace) -> None:
     """`plan`: price and picture of a schedule."""
     if options.ar_diffusion:
-        schedule = _windowed_settings(options).windowed_plan(ar_diffusion.WINDOW, ar_diffusion.TIMESTEPS)
+        schedule = _windowed_settings(options).windowed_plan(ar_diffusion.WINDOW, TIMESTEPS)
     else:
         schedule = _causal_plan(options)
     print(cost(schedule, options.frames))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from avgen_core.media.video import read_video
+from tests.tiny_ar_diffusion import write_checkpoints
 
 ROOT = Path(__file__).parents[1]
 CAT = "an orange cat walks right in a green meadow"
@@ -49,6 +50,41 @@ def test_unknown_words_are_named_with_the_nearest_known_ones(tmp_path):
     done = avgen("generate", "--prompt", "a tigre runs", "--frames", 4, "--steps", 1, "--output", tmp_path / "a.mp4")
     assert '"tigre"' in done.stderr
     assert "tiger" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> tuple[object, ...]:
+    """The arguments that name an AR-Diffusion model."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    write_checkpoints(folder / "generator.safetensors", folder / "vae.safetensors", folder / "both.safetensors")
+    return "--generator", folder / "generator.safetensors", "--autoencoder", folder / "vae.safetensors"
+
+
+def test_ar_diffusion_goes_on_under_another_class(checkpoint, tmp_path):
+    short = (*checkpoint, "--steps", 10, "--difference", 1)
+    done = avgen("generate", *short, "--prompt", "dive", "--frames", 8, "--output", tmp_path / "a.mp4")
+    assert done.returncode == 0, done.stderr
+    done = avgen("extend", tmp_path / "a.avgen", *short, "--prompt", "2", "--frames", 4, "--output", tmp_path / "b.mp4")
+    assert "join at frame 8: exact" in done.stdout, done.stderr
+    assert len(list(read_video(tmp_path / "b.mp4"))) == 12
+
+
+def test_ar_diffusions_schedule_is_priced_without_a_model():
+    done = avgen("plan", "--ar-diffusion", "--close", "--frames", 16)
+    assert "125 passes, 2000 frame evaluations" in done.stdout  # 50 + 5 * 15 passes of 16 frames
+    done = avgen("plan", "--ar-diffusion", "--close", "--frames", 128, "--difference", 3)
+    assert done.returncode == 1 and "difference of at least 4" in done.stderr
+
+
+def test_classes_and_options_of_other_models_are_refused(checkpoint, tmp_path):
+    output = ("--output", tmp_path / "a.mp4")
+    done = avgen("generate", *checkpoint, "--prompt", "a cat", *output)
+    assert done.returncode == 1 and "it has 3 classes: 0 surf, 1 dive, 2 ski" in done.stderr
+    done = avgen("generate", *checkpoint, "--prompt", "0", "--shift", 2, *output)
+    assert "--shift and --block are not for AR-Diffusion" in done.stderr
+    done = avgen("generate", "--prompt", CAT, "--savings", "skip_waiting", *output)
+    assert "--savings is for AR-Diffusion" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_plan_prices_and_draws(tmp_path):

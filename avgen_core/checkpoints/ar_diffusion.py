@@ -19,9 +19,10 @@ from ..networks.ar_diffusion_dit import ARDiffusionDiT, ARDiffusionDiTConfig, si
 from ..networks.ar_vae import ARVAE, ARVAEConfig
 from . import ar_diffusion_layout as layout
 from .files import KEY, CheckpointError, fingerprint
-from .tensor_files import TorchReader, WeightFile, open_weights
+from .tensor_files import WeightFile, open_weights
 
 GENERATOR, AUTOENCODER = "ar_diffusion", "ar_vae"  # `network` of our header
+A_GENERATOR = "an AR-Diffusion generator"  # in errors
 POSITIONS = "pos_embed"
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -42,24 +43,18 @@ class Generator:
     notes: dict[str, Any] = field(default_factory=dict)  # further entries of our own header
 
 
-def read_generator(
-    path: Path,
-    operations=nn,
-    *,
-    dtype: torch.dtype | None = torch.float32,
-    read_torch: TorchReader | None = None,
-) -> Generator:
-    """The generator in a file or checkpoint folder.
-
-    Args:
-        dtype: of the network; None keeps what is stored.
-        read_torch: see `open_weights`.
+def read_generator(path: Path, operations=nn, *, dtype: torch.dtype | None = torch.float32) -> Generator:
+    """The generator in a file or checkpoint folder; `dtype` None keeps that of the stored weights.
 
     Raises:
         CheckpointError: no such file, damaged, foreign, incomplete, or trained with another noise schedule.
     """
-    wanted = "an AR-Diffusion generator"
-    file = open_weights(Path(path), layout.has_generator, wanted, read_torch)
+    return generator_from(open_weights(Path(path), layout.has_generator, A_GENERATOR), operations, dtype)
+
+
+def generator_from(file: WeightFile, operations=nn, dtype: torch.dtype | None = torch.float32) -> Generator:
+    """The generator in a file that is open; errors as `read_generator`."""
+    wanted = A_GENERATOR
     if not layout.has_generator(file.shapes):
         raise _not_wanted(file, wanted, layout.NETWORK + "x_embedder.weight", layout.has_autoencoder(file.shapes))
     try:
@@ -84,20 +79,14 @@ def read_generator(
     )
 
 
-def read_autoencoder(
-    path: Path,
-    operations=nn,
-    *,
-    dtype: torch.dtype | None = torch.float32,
-    read_torch: TorchReader | None = None,
-) -> ARVAE:
-    """The autoencoder in a file or checkpoint folder, alone or beside its generator; arguments as `read_generator`.
+def read_autoencoder(path: Path, operations=nn, *, dtype: torch.dtype | None = torch.float32) -> ARVAE:
+    """The autoencoder in a file or checkpoint folder, alone or beside its generator; `dtype` as in `read_generator`.
 
     Raises:
         CheckpointError: no such file, damaged, foreign or incomplete.
     """
     wanted = "an AR-Diffusion autoencoder"
-    file = open_weights(Path(path), layout.has_autoencoder, wanted, read_torch)
+    file = open_weights(Path(path), layout.has_autoencoder, wanted)
     if not layout.has_autoencoder(file.shapes):
         raise _not_wanted(file, wanted, "encoder.patch_embed.weight", layout.has_generator(file.shapes))
     prefix = layout.autoencoder_prefix(file.shapes)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,6 @@ FAMILIES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     )
 )
 
-TorchReader = Callable[[Path], Mapping[str, Any]]
-
 
 @dataclass(frozen=True)
 class WeightFile:
@@ -81,27 +79,23 @@ def family_of(names: Iterable[str]) -> str | None:
     return next((family for family, pattern in FAMILIES if any(map(pattern.search, names))), None)
 
 
-def open_weights(
-    path: Path, fits: Callable[[Iterable[str]], bool], wanted: str, read_torch: TorchReader | None = None
-) -> WeightFile:
+def open_weights(path: Path, fits: Callable[[Iterable[str]], bool], wanted: str) -> WeightFile:
     """The file at `path`, or the one in the folder `path` whose names `fits`.
 
     Args:
         wanted: what is looked for, for errors.
-        read_torch: reads the older formats (.bin, .pt, .pth) without running code that they bring along, as ComfyUI's
-            `load_torch_file(..., safe_load=True)` does. Without it they are refused.
 
     Raises:
         CheckpointError: there is no such file, it is damaged, or the folder leaves open which one is meant.
     """
     if path.is_file():
-        return _open_file(path, read_torch)
+        return _open_file(path)
     if not path.is_dir():
         raise CheckpointError(f"{path} does not exist")
     candidates = _candidates(path)
     if not candidates:
         raise _empty_folder(path, wanted)
-    files = [_open_file(candidate, read_torch) for candidate in candidates]
+    files = [_open_file(candidate) for candidate in candidates]
     fitting = [file for file in files if fits(file.shapes)]
     if len(fitting) == 1 or len(files) == 1:
         return (fitting or files)[0]
@@ -133,17 +127,15 @@ def _empty_folder(folder: Path, wanted: str) -> CheckpointError:
     )
 
 
-def _open_file(path: Path, read_torch: TorchReader | None) -> WeightFile:
+def _open_file(path: Path) -> WeightFile:
     ending = path.suffix.lower()
     if ending in SAFE_ENDINGS:
         return _open_safetensors(path)
     if TRAINING_STATE.match(path.name):
         raise CheckpointError(f"{path.name} holds training state, no weights: choose the model.safetensors beside it")
-    if ending not in TORCH_ENDINGS:
-        raise CheckpointError(f"{path.name} is no weight file: .safetensors is expected, not {ending or 'no ending'!r}")
-    if read_torch is None:
+    if ending in TORCH_ENDINGS:
         raise CheckpointError(f"{path.name} has an older format that is not read here: convert it to .safetensors")
-    return _open_torch(path, read_torch)
+    raise CheckpointError(f"{path.name} is no weight file: .safetensors is expected, not {ending or 'no ending'!r}")
 
 
 def _open_safetensors(path: Path) -> WeightFile:
@@ -158,19 +150,6 @@ def _open_safetensors(path: Path) -> WeightFile:
         stored.update(_unwrapped(file.keys()))
         shapes = {name: tuple(file.get_slice(key).get_shape()) for name, key in stored.items()}
     return WeightFile(path, shapes, _description(path, header), read)
-
-
-def _open_torch(path: Path, read_torch: TorchReader) -> WeightFile:
-    try:
-        content = read_torch(path)
-    except Exception as error:  # whatever the given reader raises at a damaged file
-        raise CheckpointError(
-            f"{path.name} cannot be read ({error}): it is damaged, or more than plain tensors"
-        ) from error
-    content = content.get("state_dict", content)
-    stored = _unwrapped(content)
-    shapes = {name: tuple(getattr(content[key], "shape", ())) for name, key in stored.items()}
-    return WeightFile(path, shapes, {}, lambda names: {name: content[stored[name]] for name in names})
 
 
 def _unwrapped(names: Iterable[str]) -> dict[str, str]:

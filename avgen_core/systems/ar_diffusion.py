@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..checkpoints.ar_diffusion import read_autoencoder, read_generator
+from ..checkpoints.ar_diffusion_layout import FIRST_BETA, LAST_BETA, TIMESTEPS
 from ..networks.ar_diffusion_dit import ARDiffusionDiT
 from ..networks.ar_vae import ARVAE
 from ..plan import Action, WindowedAsynchronousPlan
@@ -21,8 +22,6 @@ from ..rollout.denoiser import FrameGrid, PromptMix, Request
 from ..rollout.process import VariancePreserving, scaled_linear_alphas
 from .asynchronous import AsynchronousSettings
 
-TIMESTEPS = 1000
-FIRST_BETA, LAST_BETA = 1e-4, 2e-2  # configs/*/ardiff/*.yaml
 WINDOW = 16  # frames of the released generators
 STEPS, DIFFERENCE, GUIDANCE = 50, 5, 2.0  # the official README's example
 FPS = 25.0  # the clips are consecutive frames of ordinary footage; checkpoints do not say

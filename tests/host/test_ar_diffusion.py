@@ -11,37 +11,19 @@ import torch
 from build_workflows import on_embedded
 from safetensors.torch import save_file
 
-from avgen_core.checkpoints.ar_diffusion import save_autoencoder, save_generator
-from avgen_core.networks.ar_diffusion_dit import ARDiffusionDiT, ARDiffusionDiTConfig
-from avgen_core.networks.ar_vae import ARVAE, ARVAEConfig
 from comfy_server import ComfyServer, Workflow
 from tests.host.graphs import AR_DIFFUSION, forget, graph, recipe, run_latents, shipped, video_frames
 from tests.host.test_bad_input import fails
+from tests.tiny_ar_diffusion import write_checkpoints
 
-GENERATOR = ARDiffusionDiTConfig(
-    hidden_size=64, depth=2, num_heads=4, tokens_per_frame=8, frames=16, context_dim=16, context_tokens=5
-)
-AUTOENCODER = ARVAEConfig(
-    encoder_width=32, encoder_layers=1, encoder_heads=2, decoder_width=32, decoder_layers=1, decoder_heads=2,
-    image_size=64, latent_tokens=8, codebook_size=32, codebook_dim=32, pixel_channels=(32,) * 5, pixel_blocks=1,
-)  # fmt: skip
 SHORT = {"steps": 10, "difference": 1}
 FRAMES = {"ar_diffusion": 16, "class_travel": 20, "continue_clip": 4}
 GIVEN = 8
 
 
-def random_weights(network: torch.nn.Module) -> torch.nn.Module:
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    return network
-
-
 @pytest.fixture(scope="module", autouse=True)
 def checkpoints(server: ComfyServer) -> dict[str, Path]:
     """A generator of three classes and its autoencoder, under the names in the shipped workflows; both in one file."""
-    torch.manual_seed(0)
-    generator, autoencoder = random_weights(ARDiffusionDiT(GENERATOR)), random_weights(ARVAE(AUTOENCODER))
-    conditions = torch.randn(3, GENERATOR.context_tokens, GENERATOR.context_dim)
     models = server.base / "models"
     paths = {
         "generator": models / "diffusion_models" / "ar_diffusion.safetensors",
@@ -50,9 +32,7 @@ def checkpoints(server: ComfyServer) -> dict[str, Path]:
         "foreign": models / "diffusion_models" / "foreign.safetensors",
         "truncated": models / "diffusion_models" / "truncated.safetensors",
     }
-    save_generator(paths["generator"], generator, conditions, class_conditional=True, classes=["surf", "dive", "ski"])
-    save_autoencoder(paths["autoencoder"], autoencoder)
-    save_generator(paths["both"], generator, conditions[:1], class_conditional=False, autoencoder=autoencoder)
+    write_checkpoints(paths["generator"], paths["autoencoder"], paths["both"])
     save_file({"blocks.0.self_attn.q.weight": torch.zeros(4, 4)}, paths["foreign"])
     whole = paths["generator"].read_bytes()
     paths["truncated"].write_bytes(whole[: len(whole) // 2])
