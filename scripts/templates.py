@@ -366,7 +366,7 @@ CONTINUE_CLIP = Template(
     "continue_clip",
     (
         Column(
-            "Clip and model",
+            "Model",
             400,
             (
                 Note(
@@ -376,6 +376,14 @@ CONTINUE_CLIP = Template(
                     210,
                 ),
                 AR_DIFFUSION,
+                Node("frames", "PrimitiveInt", {"value": 16}, "New frames"),
+                classes("0", From("frames")),
+            ),
+        ),
+        Column(
+            "Clip",
+            320,
+            (
                 Node("earlier", "LoadVideo", {"file": "earlier.mp4"}),
                 Node("clip", "GetVideoComponents", {"video": From("earlier")}),
                 Node(
@@ -383,8 +391,6 @@ CONTINUE_CLIP = Template(
                     "AVGenEncodeFrames",
                     {"images": From("clip", "images"), "vae": From("model", "vae"), "last": 8},
                 ),
-                Node("frames", "PrimitiveInt", {"value": 16}, "New frames"),
-                classes("0", From("frames")),
             ),
         ),
         ar_schedule(50, 5),
