@@ -42,6 +42,10 @@ def rotation(positions: Tensor, rows: int, columns: int, head_dim: int) -> tuple
 def rotate(x: Tensor, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
     """Turn (B, F, tokens, heads, head_dim) by the angles of `rotation`."""
     cos, sin = cos_sin
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
+    pairs = x.float().unflatten(-1, (-1, 2))
+    if x.device.type == "cpu":  # ten times as fast with the same bits; not all other devices know complex numbers
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.complex(cos, sin))
+    else:
+        even, odd = pairs.unbind(-1)
+        turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
     return turned.flatten(-2).type_as(x)

@@ -48,7 +48,9 @@ def settings(difference: int = 4, frames: int | None = None, **changes) -> Async
     return AsynchronousSettings(STEPS, difference, frames, window=WINDOW, **changes)
 
 
-def made(system: ARDiffusionModel, asked: AsynchronousSettings, frames: int, text: str = "0", given=None) -> torch.Tensor:
+def made(
+    system: ARDiffusionModel, asked: AsynchronousSettings, frames: int, text: str = "0", given=None
+) -> torch.Tensor:
     """Finished latents (frames, C, 1, L)."""
     plan = replace(system.asynchronous_plan(asked), given=0 if given is None else len(given))
     executor = Executor(system.denoiser(2.0), plan, prompts(text), SeededNoise(0), given=given)
