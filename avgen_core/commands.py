@@ -32,6 +32,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Which model; without any, the embedded one."""
     parser.add_argument("--generator", type=Path, metavar="PATH", help="AR-Diffusion instead: file or folder")
     parser.add_argument("--autoencoder", type=Path, metavar="PATH", help="its autoencoder, unless it is in that file")
+    parser.add_argument("--device", default="cpu", help="where an AR-Diffusion model computes (default: cpu)")
     parser.add_argument("--fps", type=float, help=f"frames a second of an AR-Diffusion video (default: {FPS:g})")
 
 
@@ -77,16 +78,21 @@ def chosen_model(options: argparse.Namespace) -> System:
     """The model that the arguments name. Raises ValueError for an autoencoder without a generator."""
     if options.generator is not None:
         model = ar_diffusion.load_ar_diffusion(options.generator, options.autoencoder)
-        return replace(model, fps=options.fps or model.fps)
-    if options.autoencoder is not None or options.fps is not None:
-        raise ValueError("--autoencoder and --fps are for AR-Diffusion models: name a --generator, or leave them out")
+        model = replace(model, fps=options.fps or model.fps)
+        model.to(options.device)
+        return model
+    if options.autoencoder is not None or options.fps is not None or options.device != "cpu":
+        raise ValueError(
+            "--autoencoder, --fps and --device are for AR-Diffusion models: name a --generator, or leave them out"
+        )
     return load_embedded()
 
 
 def chosen_plan(options: argparse.Namespace, model: System, parent: Run | None = None) -> RunPlan:
     """The plan that the schedule arguments describe; without any, that of the run to extend."""
     given = [options.steps, options.shift, options.block, options.difference]
-    if parent is not None and given == [None] * 4 and not options.close:
+    changed = options.close or options.savings != Savings.NONE.value
+    if parent is not None and given == [None] * 4 and not changed:
         return replace(parent.recipe.plan, given=0)
     if options.generator is not None:
         return model.asynchronous_plan(_windowed_settings(options))
@@ -184,7 +190,7 @@ def _make(options: argparse.Namespace, earlier: Path | None) -> None:
     order = Order(schedule, prompts, options.frames, seed, model.fps, guidance, parent=parent)
     job = prepare(denoiser, order)
     for join in job.joins:
-        print(f"join at frame {join.at}: {'exact' if join.exact else f'approximate, since {join.reason}'}")
+        print(join)
     if job.new_frames != options.frames:
         print(f"{options.frames} frames fill {job.new_frames} in whole blocks of {job.recipe.plan.block}")
     try:

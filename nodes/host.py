@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import comfy.model_management
@@ -17,7 +19,9 @@ from server import PromptServer
 from torch import Tensor, nn
 
 from ..avgen_core.checkpoints.files import CheckpointError
-from ..avgen_core.media.decode import decode_latents, encode_frames
+from ..avgen_core.media.decode import UNIT, decode_latents, encode_frames
+from ..avgen_core.rollout.denoiser import Denoiser
+from ..avgen_core.rollout.executor import Done
 from ..avgen_core.rollout.files import RunError
 from ..avgen_core.systems.ar_diffusion import load_ar_diffusion
 from ..avgen_core.systems.embedded import load_embedded
@@ -30,11 +34,9 @@ PREVIEW_SIDE = 256
 class ManagedNetwork:
     """A network whose place in memory ComfyUI manages."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, device: torch.device, offload_device: torch.device) -> None:
         self.network = network
-        self.patcher = ModelPatcher(
-            network, comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
-        )
+        self.patcher = ModelPatcher(network, device, offload_device)
 
     @property
     def device(self) -> torch.device:
@@ -53,7 +55,8 @@ class HostVAE:
     """
 
     def __init__(self, system: System, network: nn.Module) -> None:
-        self._system, self._network = system, ManagedNetwork(network)
+        devices = comfy.model_management.vae_device(), comfy.model_management.vae_offload_device()
+        self._system, self._network = system, ManagedNetwork(network, *devices)
 
     @property
     def lead(self) -> int:
@@ -61,20 +64,32 @@ class HostVAE:
         return self._system.autoencoder.lead
 
     @property
-    def size(self) -> int:
+    def frame_side(self) -> int:
         """Pixels of a frame's sides."""
         return self._system.size
 
-    def preview(self, latents: Tensor) -> Tensor:
-        """The frame (H, W, 3) of one latent (1, C, h, w), decoded wherever the network is at the moment."""
-        device = next(self._network.network.parameters()).device
-        return decode_latents(self._system.autoencoder.decode, latents.to(device))[0]
+    @torch.no_grad()
+    def preview(self, latent: Tensor) -> Tensor | None:
+        """The frame (H, W, 3) in 0..1 of one latent (C, h, w), decoded wherever the network is at the moment.
+
+        None while parts of the network are on different devices.
+        """
+        devices = {parameter.device for parameter in self._network.network.parameters()}
+        if len(devices) > 1:
+            return None
+        image = self._system.autoencoder.decode(latent[None].to(devices.pop()))[0]
+        return image.float().cpu().clamp(-1, 1).add(1).div(2).permute(1, 2, 0)
+
+    def decode_unit(self, latents: Tensor) -> Tensor:
+        """Neighbouring latents (N, C, h, w), at once, to images (N, 3, H, W) in -1..1."""
+        self._load(len(latents))
+        return self._system.autoencoder.decode(latents.to(self._network.device))
 
     def decode(self, samples: Tensor, vae_options: dict | None = None) -> Tensor:
-        load_networks([self._network])
-        decode, device = self._system.autoencoder.decode, self._network.device
-        videos = (video.transpose(0, 1).to(device) for video in samples)
-        return torch.stack([decode_latents(decode, video, self.lead) for video in videos])
+        return torch.stack([decode_latents(self.decode_unit, video.transpose(0, 1), self.lead) for video in samples])
+
+    def _load(self, frames: int) -> None:
+        load_networks([self._network], self._system.autoencoder.memory(frames))
 
     def temporal_compression_decode(self) -> None:
         """Asked by ComfyUI's tiled decoding; None: a latent frame is one frame."""
@@ -88,9 +103,9 @@ class HostVAE:
 
     def encode(self, pixels: Tensor) -> Tensor:
         self._system.check_size(pixels.shape[2], pixels.shape[1])
-        load_networks([self._network])
+        self._load(UNIT)
         encode, device = self._system.autoencoder.encode, self._network.device
-        return encode_frames(encode, pixels.to(device)).transpose(0, 1)[None]
+        return encode_frames(lambda images: encode(images.to(device)), pixels).transpose(0, 1)[None]
 
     def encode_tiled(self, pixels: Tensor, **tiling: int) -> Tensor:
         return self.encode(pixels)
@@ -101,13 +116,20 @@ class HostModel:
 
     def __init__(self, system: System, sampling: list[nn.Module], autoencoder: nn.Module) -> None:
         """`sampling`: the networks that a denoiser runs."""
+        devices = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
         self.system = system
-        self._sampling = [ManagedNetwork(network) for network in sampling]
+        self._sampling = [ManagedNetwork(network, *devices) for network in sampling]
         self.vae = HostVAE(system, autoencoder)
 
     def load(self) -> None:
         """Bring the networks that sample to their device."""
         load_networks(self._sampling)
+
+    def denoiser(self, guidance: float) -> Denoiser:
+        """The system's denoiser, on the device that ComfyUI computes on, even if weights have to wait elsewhere."""
+        denoiser = self.system.denoiser(guidance)
+        denoiser.device = self._sampling[0].device
+        return denoiser
 
 
 def embedded_model() -> HostModel:
@@ -116,10 +138,11 @@ def embedded_model() -> HostModel:
     return HostModel(model, [model.text_encoder, model.dit], model.autoencoder)
 
 
-def ar_diffusion_model(generator: Path, autoencoder: Path | None, dtype: torch.dtype) -> HostModel:
-    """An AR-Diffusion checkpoint; the generator computes in `dtype`, the autoencoder in float32."""
-    model = load_ar_diffusion(generator, autoencoder, comfy.ops.disable_weight_init)
-    return HostModel(model, [model.network.to(dtype)], model.autoencoder.network)
+def ar_diffusion_model(generator: Path, autoencoder: Path | None, dtype: torch.dtype, fps: float) -> HostModel:
+    """An AR-Diffusion checkpoint; the generator computes in `dtype`, the autoencoder in float32; fps 0: the file's."""
+    model = load_ar_diffusion(generator, autoencoder, comfy.ops.disable_weight_init, dtype)
+    model = replace(model, fps=fps or model.fps)
+    return HostModel(model, [model.network], model.autoencoder.network)
 
 
 class EmbeddedCLIP:
@@ -161,6 +184,24 @@ def preview(frame: Tensor) -> tuple[str, Image.Image, int]:
     """A frame (H, W, 3) in 0..1 as the preview that a progress bar takes."""
     picture = Image.fromarray(frame.mul(255).byte().cpu().numpy())
     return ("JPEG", picture.resize((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.BICUBIC), PREVIEW_SIDE)
+
+
+class Previews:
+    """Pictures of a run in work, decoded as often as they take a twentieth of the time at most."""
+
+    SHARE = 0.05
+
+    def __init__(self, vae: HostVAE) -> None:
+        self._vae, self._next = vae, 0.0
+
+    def of(self, done: Done) -> tuple[str, Image.Image, int] | None:
+        """The furthest frame of a pass, or None when it is too early for a picture."""
+        begun = time.monotonic()
+        if begun < self._next:
+            return None
+        frame = self._vae.preview(done.leading)
+        self._next = time.monotonic() + (time.monotonic() - begun) / self.SHARE
+        return None if frame is None else preview(frame)
 
 
 def tell(node: type[io.ComfyNode], message: str, *, warning: bool = False) -> None:

@@ -62,8 +62,17 @@ class AVGenLoadARDiffusion(io.ComfyNode):
                     "precision",
                     options=list(PRECISIONS),
                     default="float32",
-                    tooltip="What the generator computes in. The halves need half the memory; float32 is the official "
-                    "computation to the last digits.",
+                    tooltip="What the generator computes in. float32 is what was checked against the official code; "
+                    "the halves need half its memory.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=0.0,
+                    min=0.0,
+                    max=120.0,
+                    step=0.5,
+                    tooltip="Frames a second of the videos: that of the footage it was trained on. 0: what the file "
+                    "says, or 25; official files do not say.",
                 ),
             ],
             outputs=[
@@ -73,10 +82,10 @@ class AVGenLoadARDiffusion(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, generator: str, autoencoder: str, precision: str) -> io.NodeOutput:
+    def execute(cls, generator: str, autoencoder: str, precision: str, fps: float) -> io.NodeOutput:
         if precision not in PRECISIONS:
             raise ValueError(f"precision is {precision!r}; allowed: {', '.join(PRECISIONS)}")
         apart = None if autoencoder == IN_GENERATOR else host.model_file("vae", autoencoder)
         generator_file = host.model_file("diffusion_models", generator)
-        model = host.ar_diffusion_model(generator_file, apart, PRECISIONS[precision])
+        model = host.ar_diffusion_model(generator_file, apart, PRECISIONS[precision], fps)
         return io.NodeOutput(model, model.vae)

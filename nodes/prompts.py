@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..avgen_core.prompts import parse_schedule, unknown_words, warning_text
+from ..avgen_core.prompts import PromptSchedule, Segment, parse_schedule, unknown_words, warning_text
 from . import host, types
 
 TEXT_TOOLTIP = (
@@ -15,9 +15,12 @@ TEXT_TOOLTIP = (
 
 
 CLASS_TOOLTIP = (
-    "One class, or a schedule: each line a class name or number after the moment it applies from, such as `24: 7`, "
-    "`3s: skiing` or `50%: 0`. Empty: no class."
+    "One class, or a schedule: each line a class name or number after the moment it applies from, such as `0: 7` and "
+    "then `24: skiing`, `3s: 7` or `50%: 12`. Empty: no class."
 )
+
+
+NO_CLASS = PromptSchedule((Segment(0, ""),))
 
 
 class AVGenPromptSchedule(io.ComfyNode):
@@ -138,9 +141,16 @@ class AVGenClassSchedule(io.ComfyNode):
     @classmethod
     def execute(cls, model: host.HostModel, text: str, frames: int, blend: int, names: str) -> io.NodeOutput:
         system = model.system
-        classes = system.classes.renamed(tuple(line.strip() for line in names.splitlines() if line.strip()))
-        named = parse_schedule(text, fps=system.fps, frames=frames, chunk=1, blend=blend)
+        classes = system.classes.renamed(tuple(line.strip() for line in names.splitlines()))
+        named = NO_CLASS
+        if text.strip():
+            named = parse_schedule(text, fps=system.fps, frames=frames, chunk=1, blend=blend)
         schedule = classes.schedule(named)
         said = f"Classes understood: {', '.join(classes.name_of(prompt) or 'none' for prompt in schedule.texts())}"
-        host.tell(cls, said)
+        plain = classes.null in schedule.texts() and bool(classes.null)
+        if plain:
+            said += (
+                f". Warning: class {classes.name_of(classes.null)} also stands for no class, so guidance is lost on it"
+            )
+        host.tell(cls, said, warning=plain)
         return io.NodeOutput(schedule, f"{named.describe(system.fps)}\n{said}\nThe model has {classes}.")

@@ -31,10 +31,11 @@ class AVGenSampleCausal(io.ComfyNode):
             description="Generates a run of video frames, or goes on with an earlier run. Finished frames are kept on "
             "disk: cancel it, and queueing the same graph again resumes where it stopped.",
             inputs=[
-                types.Model.Input("model", tooltip="A causal video model."),
+                types.Model.Input("model", tooltip="A causal video model, or AR-Diffusion."),
                 types.Prompts.Input(
                     "prompts",
-                    tooltip="A prompt for every frame. With continue_from, frame 0 is the first new frame.",
+                    tooltip="A prompt or class for every frame. With continue_from, frame 0 is the first frame that "
+                    "had not begun; the report names it.",
                 ),
                 io.Int.Input(
                     "frames",
@@ -57,17 +58,18 @@ class AVGenSampleCausal(io.ComfyNode):
                     min=1.0,
                     max=20.0,
                     step=0.1,
-                    tooltip="How strongly the prompt leads (classifier-free guidance). 1 turns it off: half the time.",
+                    tooltip="How strongly the prompt leads (classifier-free guidance). 1 turns it off: half the time. "
+                    "The embedded model was tuned with 3.5, AR-Diffusion's example uses 2.",
                 ),
                 types.Plan.Input(
                     "schedule",
                     optional=True,
-                    tooltip="Block or asynchronous. Without one: the block schedule that the model was tuned with.",
+                    tooltip="Block or asynchronous. Without one: what the model was tuned with.",
                 ),
                 types.Prompts.Input(
                     "negative",
                     optional=True,
-                    tooltip="What to lead away from, over time. Without it: the empty prompt.",
+                    tooltip="What to lead away from, over time. Without it: the empty prompt, or no class.",
                 ),
                 types.Run.Input(
                     "continue_from",
@@ -77,7 +79,8 @@ class AVGenSampleCausal(io.ComfyNode):
                 io.Latent.Input(
                     "start_latents",
                     optional=True,
-                    tooltip="Encoded frames to begin with, when a run is lost: the last ones that fit into the window.",
+                    tooltip="Encoded frames to begin with (image to video, video to video): the last that fit into the "
+                    "window.",
                 ),
             ],
             outputs=[
@@ -102,8 +105,7 @@ class AVGenSampleCausal(io.ComfyNode):
         continue_from: Run | None = None,
         start_latents: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
-        system = model.system
-        denoiser = system.denoiser(guidance)
+        system, denoiser = model.system, model.denoiser(guidance)
         order = Order(
             plan=schedule or system.default_plan,
             prompts=Prompts(prompts, negative),
@@ -126,14 +128,14 @@ class AVGenSampleCausal(io.ComfyNode):
     @classmethod
     def _work(cls, model: host.HostModel, denoiser: Denoiser, job: Job) -> Run:
         folder = host.runs_folder() / job.recipe.id
-        bar = None
+        bar, previews = None, host.Previews(model.vae)
 
         def on_pass(progress: Progress) -> None:
             nonlocal bar
-            bar = bar or host.progress_bar(progress.total_passes)
-            newest = progress.done.finished[-1:]
-            picture = host.preview(model.vae.preview(newest)) if len(newest) else None
-            bar.update_absolute(progress.passes, preview=picture)
+            if bar is None:
+                bar = host.progress_bar(progress.total_passes)
+                host.tell(cls, f"{progress.total_passes} passes, {denoiser.branches} guidance branches")
+            bar.update_absolute(progress.passes, preview=previews.of(progress.done))
 
         try:
             return generate(denoiser, job, folder, on_pass)
@@ -160,9 +162,7 @@ def report(run: Run) -> str:
     """A few lines on a run for the user."""
     seconds = run.frames / run.recipe.fps
     lines = [f"run {run.recipe.id}: {run.frames} frames, {seconds:.1f} s at {run.recipe.fps:g} frames a second"]
-    for join in run.joins:
-        how = "exact" if join.exact else f"approximate, since {join.reason}"
-        lines.append(f"join at frame {join.at}: {how}")
+    lines += map(str, run.joins)
     if getattr(run.recipe.plan, "savings", Savings.NONE) is not Savings.NONE:
         lines.append(f"approximate: the schedule's savings ({run.recipe.plan.savings.value}) change the video a little")
     return "\n".join(lines)

@@ -43,7 +43,8 @@ class AVGenDecodeRun(io.ComfyNode):
         bar = host.progress_bar(stop - start)
         images: Tensor | None = None
         done = 0
-        for chunk in decode_run(run, _decoder(vae), start, stop, lead=getattr(vae, "lead", 0)):
+        lead = vae.lead if isinstance(vae, host.HostVAE) else 0
+        for chunk in decode_run(run, _decoder(vae), start, stop, lead=lead):
             if images is None:
                 images = torch.empty(stop - start, *chunk.shape[1:])
             images[done : done + len(chunk)] = chunk
@@ -54,6 +55,8 @@ class AVGenDecodeRun(io.ComfyNode):
 
 def _decoder(vae: host.HostVAE):
     """A VAE socket as the engine's image function: latents (N, C, h, w) to images (N, 3, H, W) in -1..1."""
+    if isinstance(vae, host.HostVAE):
+        return vae.decode_unit
 
     def decode(latents: Tensor) -> Tensor:
         frames = vae.decode(latents.transpose(0, 1)[None])
@@ -92,9 +95,9 @@ class AVGenEncodeFrames(io.ComfyNode):
     @classmethod
     def execute(cls, images: Tensor, vae: host.HostVAE, last: int) -> io.NodeOutput:
         frames = images[-last:, ..., :3]
-        side = getattr(vae, "size", None)
-        if side is not None and frames.shape[1:3] != (side, side):
-            height, width = frames.shape[1:3]
+        height, width = frames.shape[1:3]
+        side = vae.frame_side if isinstance(vae, host.HostVAE) else None
+        if side is not None and (height, width) != (side, side):
             host.tell(cls, f"Frames cropped and scaled from {width}x{height} to {side}x{side}")
             frames = fitted(frames, side)
         return io.NodeOutput({"samples": vae.encode(frames)})

@@ -59,6 +59,7 @@ class Template:
 
 CAT = "an orange cat walks right in a green meadow"
 ENLARGED = {"upscale_method": "lanczos", "width": 512, "height": 512, "crop": "disabled"}
+SQUARE = {"upscale_method": "lanczos", "width": 256, "height": 256, "crop": "center"}
 SMALL = {"upscale_method": "area", "width": 64, "height": 64, "crop": "center"}
 MP4 = {"format": "mp4", "codec": "h264"}
 GIVEN = 12  # frames of an earlier video that a new run begins with, in whole blocks
@@ -300,20 +301,21 @@ def classes(text: str, frames: From, **inputs: Any) -> Node:
 
 def ar_schedule(steps: int, difference: int) -> Column:
     """The AD schedule of the model and its picture."""
-    given = {"steps": steps, "difference": difference, "frames": From("frames"), "model": From("model")}
+    given = {"steps": steps, "difference": difference, "keep_open": False}
+    given |= {"frames": From("frames"), "model": From("model")}
     schedule = Node("schedule", "AVGenAsynchronousSchedule", given)
     picture = Node("picture", "PreviewImage", {"images": From("schedule", "picture")}, "Noise levels", height=290)
     return Column("AD schedule", 340, (schedule, picture))
 
 
+def ar_run(**inputs: Any) -> Column:
+    given = {"frames": From("frames"), "seed": 0, "schedule": From("schedule"), **inputs}
+    return Column("Run", 340, (sampler("sample", "classes", **given), save_run("sample")))
+
+
 def ar_sampled(prefix: str, **inputs: Any) -> tuple[Column, Column, Column]:
     """Sampler, decoding and the saved video, at the model's own size."""
-    given = {"frames": From("frames"), "seed": 0, "schedule": From("schedule"), **inputs}
-    return (
-        Column("Run", 340, (sampler("sample", "classes", **given), save_run("sample"))),
-        Column("Video", 300, (decode("sample"), create("decode"))),
-        saved(prefix),
-    )
+    return ar_run(**inputs), Column("Video", 300, (decode("sample"), create("decode"))), saved(prefix)
 
 
 AR_DIFFUSION_VIDEO = Template(
@@ -326,7 +328,7 @@ AR_DIFFUSION_VIDEO = Template(
                 Note(
                     "## AR-Diffusion\nEvery frame is some steps behind the one before it. `difference` 0 denoises all "
                     "frames together, as many as `steps` one after the other. For a model of one data set, class 0 is "
-                    f"the data set.\n\n{FILES}",
+                    f"the data set; for one of classes it is no class.\n\n{FILES}",
                     210,
                 ),
                 AR_DIFFUSION,
@@ -354,7 +356,7 @@ CLASS_TRAVEL = Template(
                 ),
                 AR_DIFFUSION,
                 Node("frames", "PrimitiveInt", {"value": 48}, "Frames"),
-                classes("0%: 0\n33%: 1\n66%: 2", From("frames"), blend=4),
+                classes("0%: 1\n33%: 2\n66%: 3", From("frames"), blend=4),
             ),
         ),
         ar_schedule(50, 5),
@@ -370,10 +372,10 @@ CONTINUE_CLIP = Template(
             400,
             (
                 Note(
-                    "## Continue a clip\nThe last frames of a video stay as they are, and new ones follow: one frame "
-                    "is image to video, more are video to video. They are cropped to the middle and scaled."
-                    f"\n\n{FILES}",
-                    210,
+                    "## Continue a clip\nNew frames follow the last ones of a video of yours: choose it in **Load "
+                    "Video**. One given frame is image to video, more are video to video. The video is cropped to its "
+                    f"middle square.\n\n{FILES}",
+                    230,
                 ),
                 AR_DIFFUSION,
                 Node("frames", "PrimitiveInt", {"value": 16}, "New frames"),
@@ -386,15 +388,26 @@ CONTINUE_CLIP = Template(
             (
                 Node("earlier", "LoadVideo", {"file": "earlier.mp4"}),
                 Node("clip", "GetVideoComponents", {"video": From("earlier")}),
+                Node("crop", "ImageScale", {"image": From("clip", "images"), **SQUARE}, "Crop"),
                 Node(
                     "encode",
                     "AVGenEncodeFrames",
-                    {"images": From("clip", "images"), "vae": From("model", "vae"), "last": 8},
+                    {"images": From("crop"), "vae": From("model", "vae"), "last": 8},
                 ),
             ),
         ),
         ar_schedule(50, 5),
-        *ar_sampled("avgen/continue_clip", guidance=2.0, start_latents=From("encode")),
+        ar_run(guidance=2.0, start_latents=From("encode")),
+        Column(
+            "Video",
+            300,
+            (
+                decode("sample", start=8),
+                Node("join", "ImageBatch", {"image1": From("crop"), "image2": From("decode", "images")}, "Join"),
+                Node("video", "CreateVideo", {"images": From("join"), "fps": From("clip", "fps")}),
+            ),
+        ),
+        saved("avgen/continue_clip"),
     ),
 )
 

@@ -65,7 +65,7 @@ def test_ar_diffusion_goes_on_under_another_class(checkpoint, tmp_path):
     done = avgen("generate", *short, "--prompt", "dive", "--frames", 8, "--output", tmp_path / "a.mp4")
     assert done.returncode == 0, done.stderr
     done = avgen("extend", tmp_path / "a.avgen", *short, "--prompt", "2", "--frames", 4, "--output", tmp_path / "b.mp4")
-    assert "join at frame 8: exact" in done.stdout, done.stderr
+    assert "join at frame 8: exact; frames 8 to 22 had begun and keep their prompts" in done.stdout, done.stderr
     assert len(list(read_video(tmp_path / "b.mp4"))) == 12
 
 
@@ -79,7 +79,7 @@ def test_ar_diffusions_schedule_is_priced_without_a_model():
 def test_classes_and_options_of_other_models_are_refused(checkpoint, tmp_path):
     output = ("--output", tmp_path / "a.mp4")
     done = avgen("generate", *checkpoint, "--prompt", "a cat", *output)
-    assert done.returncode == 1 and "it has 3 classes: 0 surf, 1 dive, 2 ski" in done.stderr
+    assert done.returncode == 1 and "it has 4 classes: 0 none, 1 surf, 2 dive, 3 ski" in done.stderr
     done = avgen("generate", *checkpoint, "--prompt", "0", "--shift", 2, *output)
     assert "--shift and --block are not for AR-Diffusion" in done.stderr
     done = avgen("generate", "--prompt", CAT, "--savings", "skip_waiting", *output)

@@ -17,7 +17,7 @@ AUTOENCODER = ARVAEConfig(
     encoder_width=32, encoder_layers=1, encoder_heads=2, decoder_width=32, decoder_layers=1, decoder_heads=2,
     image_size=64, latent_tokens=8, codebook_size=32, codebook_dim=32, pixel_channels=(32,) * 5, pixel_blocks=1,
 )  # fmt: skip
-CLASSES = ("surf", "dive", "ski")
+CLASSES = ("none", "surf", "dive", "ski")
 
 
 def random_weights(network: torch.nn.Module) -> torch.nn.Module:
@@ -30,7 +30,7 @@ def random_weights(network: torch.nn.Module) -> torch.nn.Module:
 
 
 def write_checkpoints(generator: Path, autoencoder: Path, both: Path) -> None:
-    """A generator of three classes, its autoencoder, and a file that holds an autoencoder and a classless generator."""
+    """A generator of three classes and none, its autoencoder, and a file that holds an autoencoder and a classless generator."""
     torch.manual_seed(0)
     dit, vae = random_weights(ARDiffusionDiT(GENERATOR)), random_weights(ARVAE(AUTOENCODER))
     conditions = torch.randn(len(CLASSES), GENERATOR.context_tokens, GENERATOR.context_dim)

@@ -17,10 +17,13 @@ ImageFunction = Callable[[Tensor], Tensor]
 
 
 def _unit(function: ImageFunction, items: Tensor, before: int) -> Tensor:
-    """`function` over one unit of (N, ...), the first `before` of which only lead up to it; padded by repetition."""
+    """`function` over one unit of (N, ...), the first `before` of which only lead up to it; padded by repetition.
+
+    The result is on the CPU, so that a device holds one unit at a time.
+    """
     missing = before + UNIT - len(items)
     padded = torch.cat([items, items[-1:].expand(missing, *items.shape[1:])]) if missing else items
-    return function(padded)[before : len(items)]
+    return function(padded)[before : len(items)].float().cpu()
 
 
 def _in_units(function: ImageFunction, items: Tensor, lead: int = 0) -> Tensor:
@@ -34,7 +37,7 @@ def _in_units(function: ImageFunction, items: Tensor, lead: int = 0) -> Tensor:
 
 def _shown(images: Tensor) -> Tensor:
     """Images (F, 3, H, W) in -1..1 to frames (F, H, W, 3) in 0..1."""
-    return images.float().cpu().clamp(-1, 1).add(1).div(2).permute(0, 2, 3, 1).contiguous()
+    return images.clamp(-1, 1).add(1).div(2).permute(0, 2, 3, 1).contiguous()
 
 
 @torch.no_grad()
@@ -61,7 +64,7 @@ def fitted(frames: Tensor, side: int) -> Tensor:
 @torch.no_grad()
 def encode_frames(encode: ImageFunction, frames: Tensor) -> Tensor:
     """Frames (F, H, W, 3) in 0..1 to latents (F, C, h, w)."""
-    return _in_units(encode, frames[..., :3].permute(0, 3, 1, 2).mul(2).sub(1)).float().cpu()
+    return _in_units(encode, frames[..., :3].permute(0, 3, 1, 2).mul(2).sub(1))
 
 
 def decode_run(

@@ -57,9 +57,14 @@ class ADRule:
             return
         if self.difference == 0 or self.difference * window < self.steps:
             needed = -(-self.steps // window)
+            ways = "fewer steps, or a larger window"
+            if units is None:
+                ways += ", or do not keep the video open if it fits into the window"
+            elif self.ready:
+                ways += f", or let the video fit into the window with its {self.ready} given ones"
             raise PlanError(
                 f"difference {self.difference} lets frames leave a window of {window} before they are clean after "
-                f"{self.steps} steps: use a difference of at least {needed}, fewer steps, or a larger window"
+                f"{self.steps} steps: use a difference of at least {needed}, {ways}"
             )
 
 

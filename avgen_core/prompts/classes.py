@@ -11,27 +11,36 @@ SHOWN = 12  # names in an error
 
 @dataclass(frozen=True)
 class Classes:
-    """What a model can be asked for: class i is called `names[i]` and its prompt is `prompts[i]`."""
+    """What a model can be asked for: class i is called `names[i]` and its prompt is `prompts[i]`.
+
+    null: the prompt of the class that also stands for no class; empty when there is none.
+    """
 
     names: tuple[str, ...]
     prompts: tuple[str, ...]
+    null: str = ""
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.prompts):
             raise ValueError(f"{len(self.names)} class names for {len(self.prompts)} classes: give one name a class")
 
     def renamed(self, names: tuple[str, ...]) -> Classes:
-        """The same classes under other names; the classes beyond the last name keep theirs.
+        """The same classes under other names; empty names, and classes beyond the last one, stay as they are.
 
-        Raises ValueError when there are more names than classes, or when a name is there twice.
+        Raises ValueError when there are more names than classes, when a name is there twice, or when it is the number
+        of another class.
         """
         if len(names) > len(self.names):
             raise ValueError(f"{len(names)} class names for a model of {len(self.names)} classes")
-        folded = [name.casefold() for name in names]
-        twice = next((name for name in folded if folded.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"the class name {twice!r} is there twice")
-        return Classes((*names, *self.names[len(names) :]), self.prompts)
+        kept = (*names, *[""] * (len(self.names) - len(names)))
+        renamed = tuple(new or old for new, old in zip(kept, self.names, strict=True))
+        folded = [name.casefold() for name in renamed]
+        for number, name in enumerate(folded):
+            if folded.count(name) > 1:
+                raise ValueError(f"the class name {name!r} is there twice")
+            if name.isdecimal() and int(name) != number and int(name) < len(folded):
+                raise ValueError(f"class {number} cannot be called {name!r}, which is the number of another class")
+        return replace(self, names=renamed)
 
     def prompt(self, text: str) -> str:
         """The prompt of the class with this name or number; of no class for an empty text. Raises ValueError."""

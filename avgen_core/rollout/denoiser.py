@@ -72,5 +72,8 @@ class Denoiser(Protocol):
     def process(self) -> Process:
         """What the predictions are, and how frames move by them."""
 
+    def check_text(self, text: str) -> None:
+        """Raises ValueError for a prompt that it cannot follow."""
+
     def predict(self, request: Request) -> Tensor:
         """Guided predictions (F, C, H, W), float32, for all frames of the pass; fills the cache."""

@@ -34,11 +34,15 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Done:
-    """A pass that was carried out: `finished` frames (F, C, H, W) from number `first` on (F may be 0)."""
+    """A pass that was carried out: `finished` frames (F, C, H, W) from number `first` on (F may be 0).
+
+    leading: the frame (C, H, W) of the pass that is furthest on, for previews.
+    """
 
     step: Pass
     first: int
     finished: Tensor
+    leading: Tensor
 
 
 class Executor:
@@ -94,7 +98,8 @@ class Executor:
             state.latents[query.frame] = moved(query, latent, prediction, self.noise)
         finished = [state.latents[frame] for frame in step.emits]
         shape = self.denoiser.latent_shape
-        done = Done(step, state.emitted, torch.stack(finished) if finished else torch.empty(0, *shape))
+        leading = finished[-1] if finished else state.latents[step.queries[0].frame]
+        done = Done(step, state.emitted, torch.stack(finished) if finished else torch.empty(0, *shape), leading)
         for frame in step.evicts:
             state.latents.pop(frame, None)
             state.cache.evict(frame)

@@ -87,7 +87,8 @@ def is_closed(plan: RunPlan) -> bool:
 def prepare(denoiser: Denoiser, order: Order) -> Job:
     """Work an order out.
 
-    Raises PlanError when the schedule is for another kind of model, and RunError when the earlier run, or the given
+    Raises PlanError when the schedule is for another kind of model, ValueError for a prompt that the model cannot
+    follow, and RunError when the earlier run, or the given
     frames, do not fit the model.
     """
     if not isinstance(order.plan, denoiser.plans):
@@ -96,6 +97,9 @@ def prepare(denoiser: Denoiser, order: Order) -> Job:
             f"{', '.join(plan.__name__ for plan in denoiser.plans)}: connect the model to the node that makes the "
             "asynchronous schedule, or leave the schedule out"
         )
+    for schedule in filter(None, (order.prompts.positive, order.prompts.negative)):
+        for text in schedule.texts():
+            denoiser.check_text(text)
     if order.parent is not None:
         return _extension(denoiser, order, order.parent)
     if order.given is not None:
@@ -190,7 +194,7 @@ def _from_state(denoiser: Denoiser, order: Order, parent: Run) -> Job:
     )
     changed = [name for name in ("seed", "guidance") if getattr(earlier, name) != getattr(order, name)]
     reason = f"it goes on from the exact state, but with another {' and '.join(changed)}" if changed else ""
-    join = Join(parent.frames, exact=not changed, reason=reason)
+    join = Join(parent.frames, exact=not changed, reason=reason, prompts_at=begun)
     return Job(recipe, (*parent.joins, join), parent, state=state)
 
 

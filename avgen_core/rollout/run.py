@@ -84,11 +84,25 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Join:
-    """How a run follows what came before frame `at`: `exact` means the same bits as one longer run; else the reason."""
+    """How a run follows what came before frame `at`: `exact` means the same bits as one longer run; else the reason.
+
+    prompts_at: the frame with which the new prompts begin, if frames before it were in work under the old ones.
+    """
 
     at: int
     exact: bool
     reason: str = ""
+    prompts_at: int = 0
+
+    def __str__(self) -> str:
+        how = "exact" if self.exact else f"approximate, since {self.reason}"
+        text = f"join at frame {self.at}: {how}"
+        if self.prompts_at > self.at:
+            text += (
+                f"; frames {self.at} to {self.prompts_at - 1} had begun and keep their prompts, the new ones begin "
+                f"with frame {self.prompts_at}"
+            )
+        return text
 
 
 @dataclass(frozen=True)

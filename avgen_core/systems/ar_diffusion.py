@@ -21,9 +21,11 @@ from ..rollout.cache import CacheView
 from ..rollout.denoiser import FrameGrid, PromptMix, Request
 from ..rollout.process import VariancePreserving, scaled_linear_alphas
 from .asynchronous import AsynchronousSettings
+from .ucf101 import UCF101, UCF101_ROWS
 
 WINDOW = 16  # frames of the released generators
 STEPS, DIFFERENCE, GUIDANCE = 50, 5, 2.0  # the official README's example
+MAPS_AT_ONCE = 6  # of the pixel decoder's widest level
 FPS = 25.0  # the clips are consecutive frames of ordinary footage; checkpoints do not say
 
 
@@ -40,6 +42,7 @@ class ARDiffusionDenoiser:
     def __init__(self, model: ARDiffusionModel, guidance: float) -> None:
         self.network, self.guidance = model.network, guidance
         self.fingerprint, self.latent_shape = model.fingerprint, model.latent_shape
+        self.device = model.network.x_embedder.weight.device
         self._condition, self._null = model.conditions, model.null_condition
 
     @property
@@ -47,17 +50,16 @@ class ARDiffusionDenoiser:
         return 1 if self.guidance == 1.0 else 2
 
     def predict(self, request: Request) -> Tensor:
-        queries, weight = request.step.queries, self.network.x_embedder.weight
-        device = weight.device
+        queries, device, dtype = request.step.queries, self.device, self.network.x_embedder.weight.dtype
         contexts, context_of_frame = self._contexts(request.prompts)
         stored = [(row, q.frame) for row, q in enumerate(queries) if q.action in (Action.COMMIT, Action.RECACHE)]
         request.cache.move(device)
         view = CacheView(request.cache, request.step.context, stored)
-        frames = rearrange(request.latents.to(device, weight.dtype), "f c 1 l -> f l c")
+        frames = rearrange(request.latents.to(device, dtype), "f c 1 l -> f l c")
         clean = self.network(
             frames.expand(self.branches, -1, -1, -1),
             torch.tensor([[q.timestep for q in queries]], device=device).expand(self.branches, -1),
-            contexts.to(device, weight.dtype),
+            contexts.to(device, dtype),
             context_of_frame.to(device),
             positions=torch.tensor([q.position for q in queries], device=device),
             cache=view if stored or request.step.context else None,
@@ -78,14 +80,14 @@ class ARDiffusionDenoiser:
         return sum(share * self._condition_of(text) for text, share in mix)
 
     def _condition_of(self, text: str) -> Tensor:
-        if not text:
-            return self._null
-        if not text.isdecimal() or int(text) >= len(self._condition):
+        return self._condition[int(text)] if text else self._null
+
+    def check_text(self, text: str) -> None:
+        if text and not (text.isdecimal() and int(text) < len(self._condition)):
             raise ValueError(
                 f"AR-Diffusion knows no sentences, and {text!r} is not the number of one of its "
                 f"{len(self._condition)} classes: write class names or numbers in a Class Schedule (AVGen) node"
             )
-        return self._condition[int(text)]
 
 
 class ARFrames:
@@ -102,11 +104,19 @@ class ARFrames:
 
     def encode(self, images: Tensor) -> Tensor:
         """Frames to latents on the unit sphere, as the generator was trained on (`base.py`, norm_preprocess)."""
-        return functional.normalize(self.network.encode(images.add(1).div(2)), dim=1)
+        return functional.normalize(self.network.encode(images.to(self.device).add(1).div(2)), dim=1)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents of neighbouring frames to images; the network puts them back onto the sphere itself."""
-        return self.network.decode(latents[None])[0].mul(2).sub(1)
+        return self.network.decode(latents.to(self.device)[None])[0].mul(2).sub(1)
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.latent_tokens.device
+
+    def memory(self, frames: int) -> int:
+        """Bytes that decoding `frames` frames needs beside the weights: a few full-size maps of the last level."""
+        return MAPS_AT_ONCE * 4 * frames * self.size**2 * self.network.config.pixel_channels[0]
 
 
 @dataclass
@@ -142,13 +152,16 @@ class ARDiffusionModel:
     @cached_property
     def classes(self) -> Classes:
         numbers = tuple(str(i) for i in range(len(self.conditions)))
-        plain = Classes(numbers if self.class_conditional else ("dataset",), numbers)
-        return plain.renamed(self.class_names)
+        if not self.class_conditional:
+            return Classes(("dataset",), numbers)
+        names = self.class_names or (UCF101 if len(numbers) == UCF101_ROWS else ())
+        return Classes(numbers, numbers, null="0").renamed(names)
 
     @cached_property
     def default_plan(self) -> WindowedAsynchronousPlan:
         """The official example's schedule, open."""
-        return self.asynchronous_plan(AsynchronousSettings(STEPS, DIFFERENCE, window=None))
+        difference = max(DIFFERENCE, -(-STEPS // self.network.config.frames))
+        return self.asynchronous_plan(AsynchronousSettings(STEPS, difference, window=None))
 
     def asynchronous_plan(self, settings: AsynchronousSettings) -> WindowedAsynchronousPlan:
         return settings.windowed_plan(self.network.config.frames, TIMESTEPS)
@@ -161,19 +174,32 @@ class ARDiffusionModel:
                 "crop and scale the frames that you give it"
             )
 
+    def to(self, device: str) -> None:
+        """Move both networks."""
+        self.network.to(device)
+        self.autoencoder.network.to(device)
+
     def denoiser(self, guidance: float) -> ARDiffusionDenoiser:
         return ARDiffusionDenoiser(self, guidance)
 
 
-def load_ar_diffusion(generator: Path, autoencoder: Path | None = None, operations=nn) -> ARDiffusionModel:
-    """Load a generator and its autoencoder, from one file when `autoencoder` is None. Raises CheckpointError."""
-    read = read_generator(generator, operations)
+def load_ar_diffusion(
+    generator: Path,
+    autoencoder: Path | None = None,
+    operations=nn,
+    dtype: torch.dtype = torch.float32,
+) -> ARDiffusionModel:
+    """Load a generator and its autoencoder, from one file when `autoencoder` is None. Raises CheckpointError.
+
+    The generator computes in `dtype`, which is part of the fingerprint; the autoencoder in float32.
+    """
+    read = read_generator(generator, operations, dtype=dtype)
     return ARDiffusionModel(
         read.network,
         read.conditions,
         read.class_conditional,
         ARFrames(read_autoencoder(autoencoder or generator, operations)),
-        read.digest,
+        read.digest if dtype is torch.float32 else f"{read.digest}-{str(dtype).removeprefix('torch.')}",
         fps=read.notes.get("fps", FPS),
         class_names=tuple(read.notes.get("classes", ())),
     )

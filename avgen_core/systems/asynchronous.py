@@ -33,7 +33,15 @@ class AsynchronousSettings:
     savings: Savings = Savings.NONE
 
     def causal_plan(self) -> AsynchronousPlan:
-        """For strictly causal flow models, in which both savings are exact and always made."""
+        """For strictly causal flow models, in which both savings are exact and always made.
+
+        Raises PlanError when approximate ones are asked for.
+        """
+        if self.savings is not Savings.NONE:
+            raise PlanError(
+                f"savings {self.savings.value} are for AR-Diffusion's checkpoints: connect such a model to the "
+                "schedule, or set savings to none; a causal model saves more, exactly"
+            )
         return AsynchronousPlan(
             flow_sigmas(self.steps, self.shift),
             self.difference,

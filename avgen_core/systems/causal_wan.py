@@ -37,15 +37,18 @@ class CausalWanDenoiser:
         self.network, self.encode_text = network, encode_text
         self.fingerprint, self.latent_shape = fingerprint, latent_shape
         self.guidance, self.grid = guidance, grid or FrameGrid()
+        self.device = next(network.parameters()).device
         self._text_keys: OrderedDict[PromptMix, TextKeys] = OrderedDict()
 
     @property
     def branches(self) -> int:
         return 1 if self.guidance == 1.0 else 2
 
+    def check_text(self, text: str) -> None:
+        """Any text is a prompt."""
+
     def predict(self, request: Request) -> Tensor:
-        queries = request.step.queries
-        device = next(self.network.parameters()).device
+        queries, device = request.step.queries, self.device
         dtype = self.network.patch_embedding.weight.dtype
         text, prompt_of_frame = self._text(request.prompts)
         stored = [(row, q.frame) for row, q in enumerate(queries) if q.action in (Action.COMMIT, Action.RECACHE)]

@@ -24,6 +24,9 @@ class FrameAutoencoder(Protocol):
 
     def decode(self, latents: Tensor) -> Tensor: ...
 
+    def memory(self, frames: int) -> int:
+        """Bytes that coding `frames` frames at once needs beside the weights."""
+
 
 class System(Protocol):
     """A model ready to make videos.

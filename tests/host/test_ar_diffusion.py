@@ -18,12 +18,11 @@ from tests.tiny_ar_diffusion import write_checkpoints
 
 SHORT = {"steps": 10, "difference": 1}
 FRAMES = {"ar_diffusion": 16, "class_travel": 20, "continue_clip": 4}
-GIVEN = 8
 
 
 @pytest.fixture(scope="module", autouse=True)
 def checkpoints(server: ComfyServer) -> dict[str, Path]:
-    """A generator of three classes and its autoencoder, under the names in the shipped workflows; both in one file."""
+    """A generator of classes and its autoencoder, under the names in the shipped workflows; both in one file."""
     models = server.base / "models"
     paths = {
         "generator": models / "diffusion_models" / "ar_diffusion.safetensors",
@@ -43,13 +42,19 @@ def short(name: str, **more: Any) -> Workflow:
     return shipped(name, frames=FRAMES[name], AVGenAsynchronousSchedule=SHORT, **more)
 
 
+def shape_of(name: str, earlier: int) -> tuple[int, ...]:
+    """Of the saved video; a continued clip keeps its own frames, at the size to which it is cropped."""
+    continued = name == "continue_clip"
+    side = 256 if continued else 64
+    return FRAMES[name] + earlier * continued, side, side, 3
+
+
 @pytest.mark.parametrize("name", AR_DIFFUSION)
 def test_workflow_runs_on_a_checkpoint(server: ComfyServer, earlier: int, name: str) -> None:
     run = server.run(short(name))
     assert run.ok, run.explanation
-    given = GIVEN if name == "continue_clip" else 0
     video = video_frames(server, run)
-    assert video.shape == (given + FRAMES[name], 64, 64, 3)
+    assert video.shape == shape_of(name, earlier)
     assert video.std() > 5
     latents = run_latents(server, run)
     assert np.abs(np.diff(latents, axis=0)).mean() > 0.01, "random weights still make frames that differ"
@@ -62,8 +67,7 @@ def test_workflow_runs_on_a_checkpoint(server: ComfyServer, earlier: int, name: 
 def test_the_same_workflow_runs_on_the_embedded_model(server: ComfyServer, earlier: int, name: str) -> None:
     run = server.run(on_embedded(short(name)))
     assert run.ok, run.explanation
-    given = GIVEN if name == "continue_clip" else 0
-    assert video_frames(server, run).shape == (given + FRAMES[name], 64, 64, 3)
+    assert video_frames(server, run).shape == shape_of(name, earlier)
 
 
 def test_the_class_makes_a_difference(server: ComfyServer) -> None:
@@ -73,13 +77,46 @@ def test_the_class_makes_a_difference(server: ComfyServer) -> None:
 
 
 def test_one_file_may_hold_generator_and_autoencoder(server: ComfyServer) -> None:
-    loader = {"generator": "both/model.safetensors", "autoencoder": "in the generator's file", "precision": "bfloat16"}
+    loader = {"generator": "both/model.safetensors", "autoencoder": "in the generator's file"}
     run = server.run(short("ar_diffusion", AVGenLoadARDiffusion=loader))
     assert run.ok, run.explanation
 
 
+def test_another_precision_is_another_model(server: ComfyServer) -> None:
+    """Else a finished run of one would be taken for that of the other."""
+    runs = [
+        server.run(short("ar_diffusion", AVGenLoadARDiffusion={"precision": precision, "fps": 12.5}))
+        for precision in ("float32", "bfloat16", "float16")
+    ]
+    assert all(run.ok for run in runs), [run.explanation for run in runs]
+    recipes = [recipe(server, run)["recipe"] for run in runs]
+    assert len({about["model"] for about in recipes}) == 3
+    assert {about["fps"] for about in recipes} == {12.5}
+
+
+def test_savings_are_called_approximate(server: ComfyServer) -> None:
+    saving = {**SHORT, "savings": "cache_finished"}
+    run = server.run(shipped("ar_diffusion", frames=16, AVGenAsynchronousSchedule=saving))
+    assert run.ok, run.explanation
+    assert any("approximate: the schedule's savings (cache_finished)" in said.text for said in run.texts)
+
+
+def test_frames_of_another_size_are_cropped_and_it_is_said(server: ComfyServer) -> None:
+    workflow = graph(
+        model=("AVGenLoadEmbedded", {}),
+        image=("EmptyImage", {"width": 96, "height": 64, "batch_size": 2, "color": 0}),
+        encoded=("AVGenEncodeFrames", {"images": ["image", 0], "vae": ["model", 2], "last": 2}),
+        decoded=("VAEDecode", {"samples": ["encoded", 0], "vae": ["model", 2]}),
+        shown=("PreviewImage", {"images": ["decoded", 0]}),
+    )
+    run = server.run(workflow)
+    assert run.ok, run.explanation
+    assert any("cropped and scaled from 96x64 to 64x64" in said.text for said in run.texts)
+
+
 def test_an_open_run_is_extended_exactly(server: ComfyServer) -> None:
-    workflow = short("ar_diffusion")
+    open_schedule = {**SHORT, "keep_open": True}
+    workflow = shipped("ar_diffusion", frames=FRAMES["ar_diffusion"], AVGenAsynchronousSchedule=open_schedule)
     first, last = (
         next(n for n, a in workflow.items() if a["class_type"] == k) for k in ("AVGenSampleCausal", "AVGenSaveRun")
     )
@@ -89,8 +126,15 @@ def test_an_open_run_is_extended_exactly(server: ComfyServer) -> None:
     extended = server.run(longer)
     assert extended.ok, extended.explanation
     assert [join["exact"] for join in recipe(server, extended)["joins"]] == [True]
-    whole = server.run(shipped("ar_diffusion", frames=2 * FRAMES["ar_diffusion"], AVGenAsynchronousSchedule=SHORT))
+    whole = server.run(
+        shipped("ar_diffusion", frames=2 * FRAMES["ar_diffusion"], AVGenAsynchronousSchedule=open_schedule)
+    )
     assert np.array_equal(run_latents(server, extended), run_latents(server, whole))
+
+
+def test_the_template_is_the_official_example(server: ComfyServer) -> None:
+    inputs = next(n["inputs"] for n in shipped("ar_diffusion", frames=16).values() if "difference" in n["inputs"])
+    assert (inputs["steps"], inputs["difference"], inputs["keep_open"], inputs["savings"]) == (50, 5, False, "none")
 
 
 def test_the_schedule_says_its_passes_before_the_run(server: ComfyServer) -> None:
@@ -109,24 +153,31 @@ def test_the_schedule_says_its_passes_before_the_run(server: ComfyServer) -> Non
     assert "125 passes, 2000 frame evaluations" in run.outputs["shown"]["text"][0]  # 50 + 5 * 15
 
 
+def test_no_class_is_a_class_too(server: ComfyServer) -> None:
+    for text in ("", "0"):
+        run = server.run(short("ar_diffusion", AVGenClassSchedule={"text": text}))
+        assert run.ok, run.explanation
+
+
 def test_classes_are_named(server: ComfyServer) -> None:
     workflow = graph(
         model=("AVGenLoadARDiffusion", short("ar_diffusion")["1"]["inputs"]),
         classes=(
             "AVGenClassSchedule",
-            {"model": ["model", 0], "text": "0: ski\n8: 1", "frames": 16, "blend": 0, "names": ""},
+            {"model": ["model", 0], "text": "0: ski\n8: 2", "frames": 16, "blend": 0, "names": ""},
         ),
         shown=("PreviewAny", {"source": ["classes", 1]}),
     )
     text = server.run(workflow).outputs["shown"]["text"][0]
     assert "Classes understood: ski, dive" in text
-    assert "3 classes: 0 surf, 1 dive, 2 ski" in text
+    assert "4 classes: 0 none, 1 surf, 2 dive, 3 ski" in text
 
 
 LOADER = {
     "generator": "ar_diffusion.safetensors",
     "autoencoder": "ar_diffusion_vae.safetensors",
     "precision": "float32",
+    "fps": 0,
 }
 
 
@@ -142,7 +193,7 @@ def load(**changes: str) -> Workflow:
 
 WRONG = {
     "a Wan checkpoint": (load(generator="foreign.safetensors"), "is not an AR-Diffusion generator.*looks like a Wan"),
-    "half a file": (load(generator="truncated.safetensors"), "truncated.safetensors"),
+    "half a file": (load(generator="truncated.safetensors"), "not a safetensors file or is truncated"),
     "a file that is not there": (load(generator="none.safetensors"), "no 'none.safetensors' in models/diff"),
     "a path out of the folders": (load(generator="../vae/ar_diffusion_vae.safetensors"), "there is no '../vae"),
     "no autoencoder in the file": (
@@ -152,7 +203,7 @@ WRONG = {
     "an unknown precision": (load(precision="int4"), "precision is 'int4'; allowed: float32, bfloat16, float16"),
     "an unknown class": (
         short("ar_diffusion", AVGenClassSchedule={"text": "7"}),
-        "'7' is not a class of this model; it has 3 classes: 0 surf",
+        "'7' is not a class of this model; it has 4 classes: 0 none, 1 surf",
     ),
     "steps that do not divide": (
         shipped("ar_diffusion", frames=16, AVGenAsynchronousSchedule={"steps": 12, "difference": 2}),

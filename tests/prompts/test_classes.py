@@ -41,3 +41,12 @@ def test_names_can_be_given_to_a_model_that_has_only_numbers():
         numbered.renamed(("a", "b", "c", "d"))
     with pytest.raises(ValueError, match="'a' is there twice"):
         numbered.renamed(("a", "A"))
+    with pytest.raises(
+        ValueError, match="class 0 cannot be called '2', which is the number of another class|'2' is there twice"
+    ):
+        numbered.renamed(("2",))
+
+
+def test_an_empty_name_keeps_the_number():
+    named = Classes(("0", "1", "2"), ("0", "1", "2")).renamed(("", "diving"))
+    assert named.names == ("0", "diving", "2")

@@ -81,6 +81,18 @@ def test_an_open_run_is_extended_exactly(tmp_path):
     assert torch.equal(longer.latents(), whole.latents())
 
 
+def test_a_new_class_begins_with_the_first_frame_that_had_not_begun(tmp_path):
+    system = model()
+    first = run(system, tmp_path / "first", 6)
+    longer = run(system, tmp_path / "longer", 8, parent=first, prompts=prompts("2"))
+    begun = longer.joins[-1].prompts_at
+    assert 6 < begun < 6 + WINDOW
+    assert f"join at frame 6: exact; frames 6 to {begun - 1} had begun and keep their prompts" in str(longer.joins[-1])
+    assert [s.start for s in longer.recipe.prompts.positive.segments] == [0, begun]
+    same = run(system, tmp_path / "same", 14)
+    assert difference(longer.latents(begun), same.latents(begun)) > 0.01
+
+
 def test_a_closed_run_is_extended_approximately(tmp_path):
     system = model()
     closed = system.asynchronous_plan(settings(frames=6))
@@ -194,6 +206,10 @@ def test_what_does_not_fit_is_refused():
         system.asynchronous_plan(AsynchronousSettings(10, 4, window=4, sink=1))
     with pytest.raises(PlanError, match="difference 2 lets frames leave a window of 4 .*at least 3"):
         system.asynchronous_plan(settings(2))
+    with pytest.raises(PlanError, match="savings skip_waiting are for AR-Diffusion"):
+        settings(savings=Savings.SKIP_WAITING).causal_plan()
+    with pytest.raises(PlanError, match="difference 0 .*do not keep the video open"):
+        system.asynchronous_plan(settings(0))
     with pytest.raises(RunError, match="are .4, 1, 5., the model works on .4, 1, 3."):
         prepare(denoiser, order(system, 4, given=torch.zeros(2, 4, 1, 5)))
 
@@ -201,7 +217,20 @@ def test_what_does_not_fit_is_refused():
 @pytest.mark.parametrize("text", ["a cat", "3"])
 def test_a_sentence_is_refused_with_the_node_to_use(tmp_path, text):
     with pytest.raises(ValueError, match=f"'{text}' is not the number of one of its 3 classes.*Class Schedule"):
-        run(model(), tmp_path / "run", 4, prompts=prompts(text))
+        run(model(), tmp_path / "run", 4, prompts=prompts(f"0: 0\n3: {text}"))
+    assert not (tmp_path / "run").exists(), "nothing was begun"
+
+
+def test_ucf101_has_its_names():
+    system = replace(model(), conditions=torch.zeros(102, 5, 8))
+    assert system.classes.prompt("skiing") == "80"
+    assert system.classes.names[100] == "YoYo"
+    assert system.classes.null == "0"
+
+
+def test_a_small_window_has_a_default_schedule():
+    plan = model().default_plan
+    assert plan.difference * WINDOW >= len(plan.timesteps)
 
 
 def test_the_branch_without_a_class_is_the_first_class_or_zeros():
