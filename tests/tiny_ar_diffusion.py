@@ -30,7 +30,7 @@ def random_weights(network: torch.nn.Module) -> torch.nn.Module:
 
 
 def write_checkpoints(generator: Path, autoencoder: Path, both: Path) -> None:
-    """A generator of three classes and none, its autoencoder, and a file that holds an autoencoder and a classless generator."""
+    """A generator of classes, its autoencoder, and a file that holds an autoencoder and a classless generator."""
     torch.manual_seed(0)
     dit, vae = random_weights(ARDiffusionDiT(GENERATOR)), random_weights(ARVAE(AUTOENCODER))
     conditions = torch.randn(len(CLASSES), GENERATOR.context_tokens, GENERATOR.context_dim)

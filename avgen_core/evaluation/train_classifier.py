@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from ..diorama import Attributes, random_episode
 from ..training.corpus import clip_seed
-from ..training.loop import Training, TrainSpec, run
+from ..training.loop import RowLosses, Training, TrainSpec, run
 from .classifier import (
     CLASSIFIER,
     WINDOW,
@@ -74,22 +74,25 @@ def batch(clips: RenderedClips, step: int, size: int) -> tuple[Tensor, dict[str,
 def train_classifier(spec: TrainSpec, clips: RenderedClips, config: ClassifierConfig | None = None) -> Training:
     """Train on renders; resumes from `spec.out` when it holds a state."""
     torch.manual_seed(spec.seed)
-    training = Training(AttributeClassifier(config or ClassifierConfig()), spec)
-    training.resume()
 
-    def loss_of_step(step: int) -> dict[str, Tensor]:
+    def draw(step: int, rows: slice) -> tuple[Tensor, dict[str, Tensor], int]:
         inputs, classes = batch(clips, step, spec.batch)
-        torch.manual_seed(spec.seed + step)
-        with torch.autocast(spec.device.split(":")[0], torch.bfloat16):
-            logits = training.model(inputs.to(spec.device))
-        losses = {
-            name: functional.cross_entropy(scores.float(), classes[name].to(spec.device), label_smoothing=0.02)
-            for name, scores in logits.items()
-        }
-        return {"loss": sum(losses.values()), **{name: loss.detach() for name, loss in losses.items()}}
+        return inputs[rows], {name: indices[rows] for name, indices in classes.items()}, spec.seed + step
 
-    training.model.to(memory_format=torch.channels_last_3d).train()
-    run(training, loss_of_step)
+    def losses(model: AttributeClassifier, data: tuple[Tensor, dict[str, Tensor], int]) -> RowLosses:
+        inputs, classes, seed = data
+        torch.manual_seed(seed)
+        each = {
+            name: functional.cross_entropy(scores.float(), classes[name], reduction="none", label_smoothing=0.02)
+            for name, scores in model(inputs).items()
+        }
+        return RowLosses.plain(sum(each.values()), **each)
+
+    model = AttributeClassifier(config or ClassifierConfig()).to(memory_format=torch.channels_last_3d)
+    training = Training(model, spec, draw, losses)
+    training.resume()
+    model.train()
+    run(training)
     return training
 
 

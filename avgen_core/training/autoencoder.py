@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..networks.image_autoencoder import ImageAutoencoder, ImageAutoencoderConfig
+from .batch_norm import GlobalBatchNorm2d
 from .corpus import Corpus
-from .loop import Training, TrainSpec, run
+from .loop import RowLosses, Training, TrainSpec, nothing, run
+
+EDGES = 0.5  # weight of `gradient_loss` beside L1
 
 
 def to_unit(frames: np.ndarray) -> Tensor:
@@ -18,27 +21,39 @@ def to_unit(frames: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(frames)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
-def random_frames(corpus: Corpus, step: int, count: int, seed: int) -> Tensor:
-    """`count` random frames of the corpus, (count, 3, H, W) in -1..1."""
+def random_frames(corpus: Corpus, step: int, batch: int, seed: int, rows: slice) -> Tensor:
+    """These rows of a batch of random frames of the corpus, (n, 3, H, W) in -1..1."""
     rng = np.random.default_rng((seed, step))
+    shards, places = rng.choice(corpus.shards, size=batch), rng.random((batch, 2))
     picked = []
-    for shard in rng.choice(corpus.shards, size=count):
+    for shard, place in zip(shards[rows], places[rows], strict=True):
         frames = corpus.frames(int(shard))
-        picked.append(frames[rng.integers(len(frames)), rng.integers(frames.shape[1])])
+        clip, frame = (place * frames.shape[:2]).astype(int)
+        picked.append(frames[clip, frame])
     return to_unit(np.stack(picked))
 
 
 def gradient_loss(a: Tensor, b: Tensor) -> Tensor:
-    """L1 between the horizontal and the vertical differences of two images: keeps edges sharp."""
-    dx = (a.diff(dim=-1) - b.diff(dim=-1)).abs().mean()
-    dy = (a.diff(dim=-2) - b.diff(dim=-2)).abs().mean()
+    """L1 between the horizontal and vertical differences of images (N, 3, H, W), each (N,): keeps edges sharp."""
+    dx = (a.diff(dim=-1) - b.diff(dim=-1)).abs().mean(dim=(1, 2, 3))
+    dy = (a.diff(dim=-2) - b.diff(dim=-2)).abs().mean(dim=(1, 2, 3))
     return dx + dy
+
+
+def reconstruction_loss(decoded: Tensor, images: Tensor) -> Tensor:
+    """L1 and gradient loss of each of N images (N, 3, H, W)."""
+    return (decoded - images).abs().mean(dim=(1, 2, 3)) + EDGES * gradient_loss(decoded, images)
+
+
+def psnr_of_each(a: Tensor, b: Tensor, span: float = 2.0) -> Tensor:
+    """Peak signal-to-noise ratio in dB, (N,), of images (N, 3, H, W) whose values lie `span` apart at most."""
+    error = (a - b).square().mean(dim=(1, 2, 3)) / span**2
+    return -10 * torch.log10(error)
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
     """Mean peak signal-to-noise ratio in dB over images (N, 3, H, W) in -1..1."""
-    error = (a.clamp(-1, 1) - b).square().mean(dim=(1, 2, 3)) / 4
-    return (-10 * torch.log10(error)).mean()
+    return psnr_of_each(a.clamp(-1, 1), b).mean()
 
 
 def train_autoencoder(
@@ -47,7 +62,7 @@ def train_autoencoder(
     model: ImageAutoencoder | None = None,
     *,
     decoder_only: bool = False,
-    on_save=lambda training: None,
+    on_save=nothing,
 ) -> Training:
     """Train on the frames of a corpus: L1 plus gradient loss.
 
@@ -57,23 +72,27 @@ def train_autoencoder(
     model = model or ImageAutoencoder(ImageAutoencoderConfig())
     if decoder_only:
         model.encoder.requires_grad_(False)
-    training = Training(model, spec)
-    training.resume()
     corpus = Corpus(data)
 
-    def loss_of_step(step: int) -> dict[str, Tensor]:
-        images = random_frames(corpus, step, spec.batch, spec.seed)
-        images = images.to(spec.device).to(memory_format=torch.channels_last)
-        torch.manual_seed(spec.seed + step)
-        with torch.autocast(spec.device.split(":")[0], torch.bfloat16):
-            decoded = training.model(images)
-        decoded = decoded.float()
-        distance = (decoded - images).abs().mean()
-        edges = gradient_loss(decoded, images)
-        return {"loss": distance + 0.5 * edges, "psnr": psnr(decoded.detach(), images)}
+    def draw(step: int, rows: slice) -> tuple[Tensor, Tensor]:
+        images = random_frames(corpus, step, spec.batch, spec.seed, rows)
+        cells = (size // model.config.downscale for size in images.shape[-2:])
+        generator = torch.Generator().manual_seed(spec.seed * 1_000_003 + step)
+        noise = torch.randn(spec.batch, model.config.latent_channels, *cells, generator=generator)
+        return images.to(memory_format=torch.channels_last), noise[rows]
 
-    training.model.to(memory_format=torch.channels_last).train()
+    def losses(model: nn.Module, data: tuple[Tensor, Tensor]) -> RowLosses:
+        images, noise = data
+        decoded = model.decode(model.encode(images) + model.config.latent_noise * noise).float()
+        quality = psnr_of_each(decoded.detach().clamp(-1, 1), images)
+        return RowLosses.plain(reconstruction_loss(decoded, images), psnr=quality)
+
+    training = Training(model.to(memory_format=torch.channels_last), spec, draw, losses)
+    if training.accelerator.num_processes > 1:
+        model.latent_norm = GlobalBatchNorm2d.like(model.latent_norm).to(training.device)
+    training.resume()
+    model.train()
     if decoder_only:
-        training.model.latent_norm.eval()
-    run(training, loss_of_step, on_save)
+        model.latent_norm.eval()
+    run(training, on_save)
     return training

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from ..networks.causal_dit import CausalDiT, CausalDiTConfig, TextKeys
 from ..networks.text_encoder import TextEncoder, TextEncoderConfig
-from .latents import LatentClips
-from .loop import Training, TrainSpec, run
+from .latents import ClipBatch, LatentClips
+from .loop import RowLosses, Training, TrainSpec, nothing, run
 from .timesteps import NoiseRecipe, level_weight
 
 
@@ -34,32 +34,30 @@ def train_causal_dit(
     noise: NoiseRecipe | None = None,
     text_dropout: float = 0.1,
     compiled: bool = False,
-    on_save=lambda training: None,
+    on_save=nothing,
 ) -> Training:
     """Train on windows of `frames` latent frames; resumes from `spec.out` when it holds a state."""
     noise = noise or NoiseRecipe()
-    training = Training(model, spec)
-    training.resume()
-    dit = torch.compile(model.dit, dynamic=False) if compiled else model.dit
-    kind = spec.device.split(":")[0]
 
-    def loss_of_step(step: int) -> dict[str, Tensor]:
+    def draw(step: int, rows: slice) -> tuple[ClipBatch, tuple, Tensor]:
         generator = torch.Generator().manual_seed(spec.seed * 1_000_003 + step)
-        batch = clips.batch(step, spec.batch, frames, spec.seed, text_dropout)
+        batch = clips.batch(step, spec.batch, frames, spec.seed, text_dropout, rows)
         drawn = noise.draw(spec.batch, frames, generator)
-        clean = batch.latents.to(spec.device)
-        levels = drawn.levels.to(spec.device)
-        groups = None if drawn.groups is None else drawn.groups.to(spec.device)
-        epsilon = torch.randn(clean.shape, generator=generator).to(spec.device)
+        epsilon = torch.randn(spec.batch, *batch.latents.shape[1:], generator=generator)[rows]
+        return batch, (drawn.levels[rows], drawn.learned[rows], drawn.groups), epsilon
+
+    def losses(model: TextToVideo, data: tuple[ClipBatch, tuple, Tensor]) -> RowLosses:
+        (clean, prompts, prompt_of_frame), (levels, learned, groups), epsilon = data
         share = levels[:, None, :, None, None]
         noisy = (1 - share) * clean + share * epsilon
-        with torch.autocast(kind, torch.bfloat16):
-            text = training.model.keys(batch.prompts)
-            velocity = dit(noisy, levels * 1000, text, batch.prompt_of_frame.to(spec.device), groups=groups)
+        velocity = dit(noisy, levels * 1000, model.keys(prompts), prompt_of_frame, groups=groups)
         error = (velocity.float() - (epsilon - clean)).square().mean(dim=(1, 3, 4))
-        weight = drawn.learned.to(spec.device) * level_weight(levels)
-        return {"loss": (error * weight).sum() / weight.sum()}
+        weight = learned * level_weight(levels)
+        return RowLosses((error * weight).sum(1), weight.sum(1))
 
-    training.model.train()
-    run(training, loss_of_step, on_save)
+    training = Training(model, spec, draw, losses)
+    training.resume()
+    dit = torch.compile(model.dit, dynamic=False) if compiled else model.dit
+    model.train()
+    run(training, on_save)
     return training

@@ -1,4 +1,8 @@
-"""`python -m avgen_core train STEP`: corpus, autoencoder, latents, dit, in this order; sheet shows the data."""
+"""`python -m avgen_core train STEP`.
+
+The embedded model: corpus, autoencoder, latents, dit, in this order; sheet shows the data. AR-Diffusion, from videos or
+the corpus: ar-vae, ar-latents, ar-diffusion, and ar-vae-temporal after the first.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,14 @@ from ..networks.causal_dit import CausalDiTConfig
 from ..networks.image_autoencoder import ImageAutoencoder, ImageAutoencoderConfig
 from ..networks.text_encoder import TextEncoderConfig
 from ..systems.embedded import AUTOENCODER, CAUSAL_DIT, FOLDER, TEXT_ENCODER
+from . import ar_command
 from .autoencoder import train_autoencoder
 from .causal_dit import TextToVideo, train_causal_dit
 from .corpus import CorpusSpec, render_corpus
 from .export import export_autoencoder, export_causal_dit, sample_sheet
 from .latents import LatentClips, encode_corpus
-from .loop import Training, TrainSpec, saved_states
+from .loop import PRECISIONS, Training, TrainSpec, leave_processes
+from .state import saved_states
 
 DIT = CausalDiTConfig(
     dim=256, ffn_dim=704, num_heads=4, num_layers=6, in_dim=8, out_dim=8, text_dim=128, text_len=24, freq_dim=64
@@ -29,22 +35,32 @@ DIT = CausalDiTConfig(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of all steps; each uses what it needs."""
     parser.add_argument(
-        "step", choices=STEPS, help="corpus, autoencoder, latents, dit: in this order; sheet: a picture of the data"
+        "step",
+        choices=STEPS,
+        help="corpus, autoencoder, latents, dit: in this order; sheet: a picture of the data; "
+        "ar-vae, ar-latents, ar-diffusion: AR-Diffusion, in this order; ar-vae-temporal: after ar-vae",
     )
-    parser.add_argument("--data", type=Path, default=Path("runs/corpus"), help="folder of the rendered corpus")
+    parser.add_argument(
+        "--data", type=Path, default=Path("runs/corpus"), help="folder of the rendered corpus, or of videos (ar-*)"
+    )
     parser.add_argument("--out", type=Path, help="folder of state, log and sheets (default: runs/<step>)")
     parser.add_argument("--models", type=Path, default=FOLDER, help="folder of earlier weights (default: models/demo)")
     parser.add_argument("--export", type=Path, help="folder of the weights that are made (default: OUT/models)")
     parser.add_argument("--shards", type=int, default=342, help="corpus: shards of 48 clips (default: 342)")
-    parser.add_argument("--workers", type=int, default=1, help="corpus: processes that render")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="corpus: processes that render; training: threads that draw data"
+    )
     parser.add_argument("--steps", type=int, help="optimiser steps in all, resumed ones included")
     parser.add_argument("--batch", type=int, help="frames or clips a step")
+    parser.add_argument("--accumulate", type=int, help="parts in which a process works through its share of a batch")
+    parser.add_argument("--precision", choices=PRECISIONS, default="bf16", help="of the arithmetic (default: bf16)")
     parser.add_argument("--learning-rate", type=float, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--from-weights", action="store_true", help="start from the weight files, not from nothing")
     parser.add_argument("--decoder-only", action="store_true", help="autoencoder: leave the encoder as it is")
+    ar_command.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -59,6 +75,7 @@ def run(options: argparse.Namespace) -> None:
             "name another folder with --out, or leave --from-weights out"
         )
     STEPS[options.step](options)
+    leave_processes()
 
 
 def _spec(options: argparse.Namespace, steps: int, batch: int, learning_rate: float, ema_decay: float) -> TrainSpec:
@@ -68,6 +85,9 @@ def _spec(options: argparse.Namespace, steps: int, batch: int, learning_rate: fl
         batch=options.batch or batch,
         learning_rate=options.learning_rate or learning_rate,
         ema_decay=ema_decay,
+        accumulate=options.accumulate or 1,
+        precision=options.precision,
+        workers=options.workers,
         seed=options.seed,
         device=options.device,
     )
@@ -131,4 +151,5 @@ STEPS = {
     "autoencoder": _train_autoencoder,
     "latents": _latents,
     "dit": _train_dit,
+    **ar_command.STEPS,
 }

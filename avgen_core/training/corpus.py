@@ -87,10 +87,11 @@ def _render_shard(spec: CorpusSpec, shard: int) -> None:
 
 @dataclass(frozen=True)
 class Label:
-    """First frame, caption and attributes of each segment of one clip."""
+    """First frame and caption of each segment of one clip, and the subject of all of them."""
 
     starts: tuple[int, ...]
     captions: tuple[str, ...]
+    subject: str
 
 
 class Corpus:
@@ -109,4 +110,7 @@ class Corpus:
 
     def labels(self, shard: int) -> list[Label]:
         entries = json.loads(_captions_file(self.folder, shard).read_text())
-        return [Label(tuple(entry["starts"]), tuple(entry["captions"])) for entry in entries]
+        return [
+            Label(tuple(entry["starts"]), tuple(entry["captions"]), entry["attributes"][0]["subject"])
+            for entry in entries
+        ]

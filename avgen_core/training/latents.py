@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -46,8 +46,7 @@ def latents_file(data: Path, encoder: str, shard: int) -> Path:
     return Path(data) / f"latents-{encoder[:12]}-{shard:05d}.safetensors"
 
 
-@dataclass(frozen=True)
-class ClipBatch:
+class ClipBatch(NamedTuple):
     """Latents (B, C, F, h, w) float32, the distinct prompts, and each frame's prompt (B, F)."""
 
     latents: Tensor
@@ -69,14 +68,14 @@ class LatentClips:
         self.latents = torch.cat([load_file(latents_file(data, encoder, shard))["latents"] for shard in shards])
         self.labels: list[Label] = [label for shard in shards for label in corpus.labels(shard)]
 
-    def batch(self, step: int, size: int, frames: int, seed: int, text_dropout: float) -> ClipBatch:
-        """Batch `step`: the same for the same arguments and corpus."""
+    def batch(self, step: int, size: int, frames: int, seed: int, text_dropout: float, rows: slice) -> ClipBatch:
+        """These rows of batch `step` of `size` clips: the same for the same arguments and corpus."""
         rng = np.random.default_rng((seed, step))
-        clips = rng.integers(len(self.latents), size=size)
-        offsets = rng.integers(self.latents.shape[1] - frames + 1, size=size)
-        dropped = rng.random(size) < text_dropout
+        clips = rng.integers(len(self.latents), size=size)[rows]
+        offsets = rng.integers(self.latents.shape[1] - frames + 1, size=size)[rows]
+        dropped = (rng.random(size) < text_dropout)[rows]
         prompts: dict[str, int] = {"": 0}
-        prompt_of_frame = torch.zeros(size, frames, dtype=torch.long)
+        prompt_of_frame = torch.zeros(len(clips), frames, dtype=torch.long)
         for row, (clip, offset) in enumerate(zip(clips, offsets, strict=True)):
             if dropped[row]:
                 continue

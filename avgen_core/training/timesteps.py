@@ -1,26 +1,85 @@
-"""Noise levels of training clips: which frames are clean context, and how noise grows over the others."""
+"""Timesteps of training clips: how noise grows over the frames, and which frames are clean context."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 import torch
 from torch import Generator, Tensor
 
+TIMESTEPS = 1000
 
-def fopp(batch: int, units: int, generator: Generator) -> Tensor:
-    """Non-decreasing noise levels (batch, units) in 0..1 with the FoPP distribution of AR-Diffusion, section 3.4.
 
-    A random unit gets a uniform level; given it, all non-decreasing sequences are equally likely. In continuous time
-    that is: sorted uniform levels below it on the left, and above it on the right.
+class TimestepSampler(str, Enum):
+    """How the frames of a clip get their timesteps. All but diffusion forcing give earlier frames no more noise."""
+
+    FOPP = "fopp"  # AR-Diffusion, section 3.4: a random frame gets any timestep, the others follow
+    UNIFORM = "uniform"  # all non-decreasing sequences are equally likely
+    SYNCHRONOUS = "synchronous"  # one timestep for all frames
+    DIFFUSION_FORCING = "diffusion-forcing"  # an independent timestep for every frame
+
+    @property
+    def ordered(self) -> bool:
+        return self is not TimestepSampler.DIFFUSION_FORCING
+
+
+def draw_timesteps(sampler: TimestepSampler, batch: int, frames: int, timesteps: int, generator: Generator) -> Tensor:
+    """Timesteps (batch, frames), int64 in 0..timesteps - 1, on the generator's device; 0 is the least noise.
+
+    Raises:
+        ValueError: a size is less than 1.
     """
-    anchor = torch.randint(units, (batch, 1), generator=generator)
-    level = torch.rand(batch, 1, generator=generator)
-    draws = torch.rand(batch, units, generator=generator)
-    index = torch.arange(units).expand(batch, -1)
-    left, right = index < anchor, index > anchor
-    values = torch.where(left, draws * level, torch.where(right, level + (1 - level) * draws, level))
-    return values.sort(dim=1).values
+    if min(batch, frames, timesteps) < 1:
+        raise ValueError(f"batch, frames and timesteps must be at least 1, got {batch}, {frames} and {timesteps}")
+    shape = {
+        TimestepSampler.SYNCHRONOUS: (1, batch),
+        TimestepSampler.DIFFUSION_FORCING: (frames, batch),
+    }
+    if sampler in shape:
+        drawn = torch.randint(timesteps, shape[sampler], generator=generator, device=generator.device)
+        return drawn.expand(frames, -1).T.contiguous()
+    index = torch.arange(frames, device=generator.device)[:, None]
+    least, most = torch.zeros_like(index), timesteps - 1 + index
+    if sampler is TimestepSampler.FOPP:
+        least, most = _around_anchor(index, batch, timesteps, generator)
+    return _non_decreasing(least, most, batch, generator)
+
+
+def _around_anchor(index: Tensor, batch: int, timesteps: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """The ranges for `_non_decreasing` (frames, batch) when a random frame has a random timestep."""
+    options = {"generator": generator, "device": index.device}
+    anchor = torch.randint(len(index), (batch,), **options)
+    timestep = torch.randint(timesteps, (batch,), **options)
+    least = torch.where(index < anchor, 0, anchor + timestep + (index > anchor))
+    most = index + torch.where(index <= anchor, timestep, timesteps - 1)
+    return least, most
+
+
+def _non_decreasing(least: Tensor, most: Tensor, batch: int, generator: Generator) -> Tensor:
+    """Random non-decreasing sequences (batch, frames), by Floyd's algorithm for random subsets.
+
+    A non-decreasing sequence is a set of distinct numbers: add its rank to each element. Floyd draws the set without
+    a table of counts: number k is any of `least[k]..most[k]`, and `most[k]` if that one is taken. The official
+    sampler's tables (`timestep_sampler.py`) count the same sequences, and draw frame after frame from them.
+    """
+    frames = len(most)
+    uniform = torch.rand(frames, batch, generator=generator, device=generator.device, dtype=torch.float64)
+    drawn = least + (uniform * (most - least + 1)).long()
+    for k in range(1, frames):
+        taken = (drawn[:k] == drawn[k]).any(dim=0)
+        drawn[k] = torch.where(taken, most[k], drawn[k])
+    rank = torch.arange(frames, device=generator.device)
+    return drawn.T.contiguous().sort(dim=1).values - rank
+
+
+def draw_levels(sampler: TimestepSampler, batch: int, units: int, generator: Generator) -> Tensor:
+    """Noise levels (batch, units) in 0..1: timesteps, spread over their interval by one offset a clip.
+
+    With one offset, equal timesteps stay equal and the order is kept.
+    """
+    offset = torch.rand(batch, 1, generator=generator, device=generator.device)
+    return (draw_timesteps(sampler, batch, units, TIMESTEPS, generator) + offset) / TIMESTEPS
 
 
 def level_weight(levels: Tensor) -> Tensor:
@@ -53,26 +112,27 @@ class NoiseRecipe:
     block over the whole clip, which is training without the causal mask.
     prefix_share: share of clips that begin with clean frames, as commits see them.
     noisy_prefix_share: share of those whose clean frames carry a little noise (up to `prefix_noise`), against drift.
+    sampler: how the levels of a clip's blocks are drawn.
     """
 
     blocks: tuple[tuple[int, float], ...] = ((1, 0.4), (4, 0.42), (0, 0.18))
     prefix_share: float = 0.6
     noisy_prefix_share: float = 0.4
     prefix_noise: float = 0.25
+    sampler: TimestepSampler = TimestepSampler.FOPP
 
     def draw(self, batch: int, frames: int, generator: Generator) -> ClipNoise:
         sizes, shares = zip(*self.blocks, strict=True)
         size = sizes[int(torch.multinomial(torch.tensor(shares), 1, generator=generator))] or frames
         units = frames // size
         prefix = self._prefix_frames(batch, frames, size, generator)
-        if units == 1:
-            levels = torch.rand(batch, 1, generator=generator).expand(-1, frames).clone()
-        else:
-            levels = fopp(batch, units, generator).repeat_interleave(size, dim=1)
+        levels = draw_levels(self.sampler, batch, units, generator).repeat_interleave(size, dim=1)
         learned = torch.arange(frames)[None] >= prefix[:, None]
         context = torch.rand(batch, 1, generator=generator) * self.prefix_noise
         context *= torch.rand(batch, 1, generator=generator) < self.noisy_prefix_share
-        levels = torch.where(learned, self._rescaled(levels, learned, generator), context)
+        if self.sampler.ordered:
+            levels = self._rescaled(levels, learned, generator)
+        levels = torch.where(learned, levels.clamp(1e-3, 1.0), context)
         groups = None if units == 1 else torch.arange(frames) // size
         return ClipNoise(levels, learned, groups)
 
@@ -87,4 +147,4 @@ class NoiseRecipe:
         first = levels.masked_fill(~learned, 2.0).amin(dim=1, keepdim=True)
         start = torch.rand(len(levels), 1, generator=generator)
         stretched = start + (levels - first) * (1 - start) / (1 - first).clamp(min=1e-3)
-        return torch.where(learned[:, :1], levels, stretched).clamp(1e-3, 1.0)
+        return torch.where(learned[:, :1], levels, stretched)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,49 +12,21 @@ import torch
 
 from avgen_core.__main__ import main
 from avgen_core.checkpoints.files import CheckpointError, encoder_digest, read_weights
-from avgen_core.diorama import vocabulary
-from avgen_core.networks.causal_dit import CausalDiTConfig
-from avgen_core.networks.image_autoencoder import ImageAutoencoder, ImageAutoencoderConfig
-from avgen_core.networks.text_encoder import TextEncoderConfig
+from avgen_core.networks.image_autoencoder import ImageAutoencoder
 from avgen_core.systems.embedded import AUTOENCODER, FOLDER, load_embedded
-from avgen_core.training import corpus as corpus_module
-from avgen_core.training import loop as loop_module
+from avgen_core.training import state as state_module
 from avgen_core.training.autoencoder import train_autoencoder
-from avgen_core.training.causal_dit import TextToVideo, train_causal_dit
-from avgen_core.training.corpus import Corpus, CorpusSpec, DioramaStream, render_corpus
+from avgen_core.training.causal_dit import train_causal_dit
+from avgen_core.training.corpus import Corpus, DioramaStream
 from avgen_core.training.export import export_autoencoder, export_causal_dit
-from avgen_core.training.latents import LatentClips, encode_corpus
-from avgen_core.training.loop import Training, TrainSpec
-
-IMAGES = ImageAutoencoderConfig(encoder_channels=(8, 8, 8), decoder_channels=(8, 8, 8), decoder_blocks=(1, 1, 1))
-DIT = CausalDiTConfig(
-    dim=32, ffn_dim=32, num_heads=2, num_layers=1, in_dim=8, out_dim=8, text_dim=16, text_len=24, freq_dim=16
-)
+from avgen_core.training.latents import LatentClips
+from avgen_core.training.loop import RowLosses, Training, TrainSpec, run
+from avgen_core.training.state import saved_states
+from tests.training.small import IMAGES, same, spec, text_to_video
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus_module, "SHARD_CLIPS", 6)
-        render_corpus(CorpusSpec(folder, shards=4, frames=8, size=32))
-    torch.manual_seed(0)
-    encode_corpus(ImageAutoencoder(IMAGES), "f" * 16, folder)
-    return folder
-
-
-def spec(out: Path, steps: int) -> TrainSpec:
-    return TrainSpec(out, steps, batch=4, learning_rate=1e-3, warmup=2, decay_share=0.01, log_every=1)
-
-
-def video_model() -> TextToVideo:
-    torch.manual_seed(1)
-    return TextToVideo(DIT, TextEncoderConfig(vocabulary(), dim=16, heads=2))
-
-
-def same(first: Training, second: Training) -> bool:
-    mine, theirs = first.average.state_dict(), second.average.state_dict()
-    return all(torch.equal(mine[name], theirs[name]) for name in mine)
+def unused(*_):
+    raise AssertionError("nothing is trained here")
 
 
 def test_the_stream_is_endless_and_never_repeats():
@@ -80,7 +54,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, data, kind):
             torch.manual_seed(0)
             return train_autoencoder(spec(out, steps), data, ImageAutoencoder(IMAGES))
         clips = LatentClips(data, "f" * 16)
-        return train_causal_dit(spec(out, steps), clips, video_model(), frames=8)
+        return train_causal_dit(spec(out, steps), clips, text_to_video(), frames=8)
 
     whole = train(tmp_path / "whole", 6)
     train(tmp_path / "cut", 3)
@@ -90,8 +64,8 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, data, kind):
 
 
 def test_states_are_small_files_and_only_the_last_stays(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop_module, "PART_BYTES", 1000)
-    training = Training(torch.nn.Linear(30, 30), spec(tmp_path, 5))
+    monkeypatch.setattr(state_module, "PART_BYTES", 1000)
+    training = Training(torch.nn.Linear(30, 30), spec(tmp_path, 5), unused, unused)
     for step in (1, 2):
         training.step = step
         training.save()
@@ -99,10 +73,36 @@ def test_states_are_small_files_and_only_the_last_stays(tmp_path, monkeypatch):
     assert state.name == "state-00000002"
     assert len(list(state.iterdir())) > 3
     assert all(part.stat().st_size <= 1000 for part in state.iterdir())
-    again = Training(torch.nn.Linear(30, 30), spec(tmp_path, 5))
+    again = Training(torch.nn.Linear(30, 30), spec(tmp_path, 5), unused, unused)
     again.resume()
     assert again.step == 2
     assert torch.equal(again.model.weight, training.model.weight)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_end_a_training_saves_its_last_step(tmp_path, number):
+    def draw(step: int, rows: slice) -> torch.Tensor:
+        if step == 2:
+            os.kill(os.getpid(), number)
+        return torch.ones(4, 3)[rows]
+
+    training = Training(
+        torch.nn.Linear(3, 1), spec(tmp_path, 9), draw, lambda model, data: RowLosses.plain(model(data)[:, 0])
+    )
+    exported = []
+    run(training, lambda training: exported.append(training.step))
+    assert exported == [3]
+    assert [state.name for state in saved_states(tmp_path)] == ["state-00000003"]
+
+
+def test_threads_that_draw_ahead_change_nothing(tmp_path, data):
+    def trained(workers: int) -> Training:
+        clips = LatentClips(data, "f" * 16)
+        return train_causal_dit(
+            spec(tmp_path / str(workers), 5, workers=workers, accumulate=2), clips, text_to_video(), frames=8
+        )
+
+    assert same(trained(0), trained(2))
 
 
 def test_training_starts_from_the_weight_files_alone(tmp_path, data):
@@ -125,7 +125,7 @@ def test_losses_fall(tmp_path, data):
     training = train_causal_dit(
         TrainSpec(tmp_path, 60, batch=8, learning_rate=3e-3, warmup=2, log_every=10),
         LatentClips(data, "f" * 16),
-        video_model(),
+        text_to_video(),
         frames=8,
     )
     losses = [json.loads(line)["loss"] for line in (training.spec.out / "log.jsonl").read_text().splitlines()]
@@ -135,7 +135,7 @@ def test_losses_fall(tmp_path, data):
 def test_exported_files_load_as_the_embedded_model(tmp_path):
     autoencoder = ImageAutoencoder(IMAGES)
     export_autoencoder(autoencoder, tmp_path, steps=0)
-    export_causal_dit(video_model(), tmp_path, steps=0, encoder=encoder_digest(autoencoder.state_dict()))
+    export_causal_dit(text_to_video(), tmp_path, steps=0, encoder=encoder_digest(autoencoder.state_dict()))
     model = load_embedded(tmp_path)
     assert model.latent_shape == (8, 8, 8)
     assert model.encode_text("a cat walks left").shape == (24, 16)
@@ -152,6 +152,6 @@ def test_exported_files_load_as_the_embedded_model(tmp_path):
 
 
 def test_word_order_reaches_the_text_states():
-    model = video_model().eval()
+    model = text_to_video().eval()
     states = model.text_encoder(model.text_encoder.tokenize(["left right", "right left"]))
     assert (states[0] - states[1]).abs().max() > 1e-3

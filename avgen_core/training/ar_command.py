@@ -1,0 +1,172 @@
+"""The AR-Diffusion steps of `python -m avgen_core train`: ar-vae, ar-vae-temporal, ar-latents, ar-diffusion."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..checkpoints.ar_diffusion import read_autoencoder, read_generator, save_autoencoder, save_generator
+from ..checkpoints.files import encoder_digest
+from ..networks.ar_vae import ARVAE
+from .ar_diffusion import ARDiffusionOptions, ConditionedGenerator, train_ar_diffusion
+from .ar_latents import LatentVideos, encode_source
+from .ar_vae import ARVAEOptions, train_ar_vae, with_temporal_layers
+from .level_weights import LevelWeighting
+from .loop import Training, TrainSpec, process_state
+from .sizes import SIZES, Size
+from .timesteps import TimestepSampler
+from .videos import ClipSource, ClipSpec, open_source
+
+AR_VAE, AR_VAE_TEMPORAL, AR_DIFFUSION = "ar_vae.safetensors", "ar_vae_temporal.safetensors", "ar_diffusion.safetensors"
+UNCONDITIONAL = "no class"  # the name of condition 0
+CLIP_FRAMES = 16  # of the temporal stage; official `sky_vae_train_ftwt.sh`
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What only these steps use."""
+    group = parser.add_argument_group("AR-Diffusion")
+    group.add_argument("--size", choices=SIZES, default="small", help="of networks and frames (default: small)")
+    group.add_argument("--cache", type=Path, help="folder of the videos' index and latents (default: DATA/.avgen)")
+    group.add_argument(
+        "--autoencoder", type=Path, default=Path("runs/ar-vae/models") / AR_VAE, help="weights that a step builds on"
+    )
+    group.add_argument("--generator", type=Path, help="ar-diffusion --from-weights: the generator to go on from")
+    group.add_argument("--frame-step", type=int, default=1, help="frames from one frame of a clip to the next")
+    group.add_argument("--stride", type=int, default=1, help="frames from the start of one clip to the next")
+    group.add_argument("--adversarial", action="store_true", help="ar-vae: with a critic of image patches")
+    group.add_argument("--sampler", choices=[s.value for s in TimestepSampler], default=TimestepSampler.FOPP.value)
+    group.add_argument(
+        "--weighting", choices=[w.value for w in LevelWeighting], default=LevelWeighting.RELEASED.value,
+        help="ar-diffusion: of the loss over noise levels",
+    )  # fmt: skip
+    group.add_argument("--image-share", type=float, default=0.0, help="ar-diffusion: rows that are single images")
+    group.add_argument("--condition-drop", type=float, default=0.1, help="ar-diffusion: clips without their condition")
+    group.add_argument("--unconditional", action="store_true", help="ar-diffusion: ignore the classes of the videos")
+
+
+def _spec(options: argparse.Namespace, settings: dict[str, Any]) -> TrainSpec:
+    given = {
+        "steps": options.steps,
+        "batch": options.batch,
+        "accumulate": options.accumulate,
+        "learning_rate": options.learning_rate,
+    }
+    return TrainSpec(
+        out=options.out,
+        **{**settings, **{name: value for name, value in given.items() if value is not None}},
+        precision=options.precision,
+        workers=options.workers,
+        seed=options.seed,
+        device=options.device,
+    )
+
+
+def _size(options: argparse.Namespace) -> Size:
+    return SIZES[options.size]
+
+
+def _cache(options: argparse.Namespace) -> Path:
+    return options.cache or options.data / ".avgen"
+
+
+def _source(options: argparse.Namespace, size: int) -> ClipSource:
+    """The main process makes the index, the others read it."""
+    with process_state(options.device).main_process_first():
+        return open_source(options.data, size, _cache(options))
+
+
+def _started_from(path: Path) -> ARVAE:
+    return read_autoencoder(path).requires_grad_(True)
+
+
+def train_autoencoder(options: argparse.Namespace) -> None:
+    """`ar-vae`: single frames."""
+    torch.manual_seed(options.seed)
+    autoencoder = _started_from(options.autoencoder) if options.from_weights else ARVAE(_size(options).autoencoder)
+    _train_autoencoder(
+        options, _size(options).ar_vae, autoencoder, ARVAEOptions(adversarial=options.adversarial), AR_VAE
+    )
+
+
+def train_temporal(options: argparse.Namespace) -> None:
+    """`ar-vae-temporal`: the decoder's temporal layers, on clips."""
+    autoencoder = with_temporal_layers(read_autoencoder(options.autoencoder))
+    clips = ClipSpec(CLIP_FRAMES, options.frame_step, options.stride)
+    _train_autoencoder(options, _size(options).ar_vae_temporal, autoencoder, ARVAEOptions(clips), AR_VAE_TEMPORAL)
+
+
+def _train_autoencoder(
+    options: argparse.Namespace, settings: dict[str, Any], autoencoder: ARVAE, training: ARVAEOptions, name: str
+) -> None:
+    def export(training: Training) -> None:
+        save_autoencoder(options.export / name, training.average.autoencoder, steps=training.step)
+
+    source = _source(options, autoencoder.config.image_size)
+    train_ar_vae(_spec(options, settings), source, autoencoder, training, on_save=export)
+
+
+def encode(options: argparse.Namespace) -> None:
+    """`ar-latents`: all frames of the data."""
+    autoencoder = read_autoencoder(options.autoencoder)
+    source = _source(options, autoencoder.config.image_size)
+    encode_source(source, autoencoder, _cache(options), options.device)
+
+
+def train_generator(options: argparse.Namespace) -> None:
+    """`ar-diffusion`: the generator, on latents."""
+    autoencoder = read_autoencoder(options.autoencoder)
+    source = _source(options, autoencoder.config.image_size)
+    videos = LatentVideos(source, autoencoder, _cache(options))
+    classes = () if options.unconditional else videos.classes
+    torch.manual_seed(options.seed)
+    model = _generator(options, len(classes))
+
+    def export(training: Training) -> None:
+        average = training.average
+        save_generator(
+            options.export / AR_DIFFUSION,
+            average.dit,
+            average.conditions,
+            class_conditional=average.class_conditional,
+            steps=training.step,
+            classes=[UNCONDITIONAL, *classes] if classes else [],
+            fps=source.fps / options.frame_step,
+            encoder=encoder_digest(autoencoder.state_dict()),
+        )
+
+    training = ARDiffusionOptions(
+        clips=ClipSpec(model.dit.config.frames, options.frame_step, options.stride),
+        sampler=TimestepSampler(options.sampler),
+        weighting=LevelWeighting(options.weighting),
+        image_share=options.image_share,
+        condition_drop=options.condition_drop,
+    )
+    train_ar_diffusion(_spec(options, _size(options).ar_diffusion), videos, model, training, on_save=export)
+
+
+def _generator(options: argparse.Namespace, classes: int) -> ConditionedGenerator:
+    if not options.from_weights:
+        return ConditionedGenerator(_size(options).generator, classes)
+    if options.generator is None:
+        raise ValueError("--from-weights needs the weights to go on from: name them with --generator")
+    read = read_generator(options.generator)
+    model = ConditionedGenerator(read.network.config, classes)
+    if model.conditions.shape != read.conditions.shape:
+        raise ValueError(
+            f"{options.generator.name} has {len(read.conditions)} conditions, and this data has {classes} classes "
+            f"({len(model.conditions)} conditions): choose data with as many classes, or train anew"
+        )
+    model.dit.load_state_dict(read.network.state_dict())
+    model.conditions.data.copy_(read.conditions)
+    return model
+
+
+STEPS = {
+    "ar-vae": train_autoencoder,
+    "ar-vae-temporal": train_temporal,
+    "ar-latents": encode,
+    "ar-diffusion": train_generator,
+}

@@ -1,0 +1,78 @@
+"""Every trainer, stopped before its first step, and what its gradients are then.
+
+`python -m tests.training.gradients CORPUS OUT` writes them to OUT/TRAINER.safetensors, with as many processes as this
+was started in.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from avgen_core.networks.image_autoencoder import ImageAutoencoder
+from avgen_core.training import ar_diffusion, ar_vae, autoencoder, causal_dit
+from avgen_core.training.corpus import Corpus
+from avgen_core.training.latents import LatentClips
+from avgen_core.training.level_weights import LevelWeighting
+from avgen_core.training.loop import Training, leave_processes
+from avgen_core.training.videos import ClipSpec, DioramaClips
+from tests.training import small
+
+TRAINERS = ("autoencoder", "dit", "ar-vae", "ar-vae-temporal", "ar-diffusion")
+STEP = 7
+
+
+def prepared(data: Path, out: Path, **changes) -> Iterator[tuple[str, Training]]:
+    """Every trainer's training, as it is handed to `run`."""
+    spec = small.spec(out, 10, batch=8, precision="no", **changes)
+    source = DioramaClips(Corpus(data), small.AR_VAE.image_size)
+    videos = small.latent_videos(source, out / "latents")
+    generator = small.generator(len(source.classes))
+    generator.levels.errors.copy_(torch.linspace(5, 50, 20))
+    generator.levels.counts.fill_(30)
+    torch.manual_seed(0)
+    images = ImageAutoencoder(small.IMAGES)
+    temporal = ar_vae.with_temporal_layers(small.ar_vae())
+    for parameter in filter(lambda p: p.requires_grad, temporal.parameters()):
+        torch.nn.init.normal_(parameter, std=0.2)
+    mixed = ar_diffusion.ARDiffusionOptions(ClipSpec(4), weighting=LevelWeighting.BALANCED, image_share=0.5)
+    with (
+        patch.object(autoencoder, "run"),
+        patch.object(causal_dit, "run"),
+        patch.object(ar_vae, "run"),
+        patch.object(ar_diffusion, "run"),
+    ):
+        yield "autoencoder", autoencoder.train_autoencoder(spec, data, images)
+        yield "dit", causal_dit.train_causal_dit(spec, LatentClips(data, "f" * 16), small.text_to_video(), frames=8)
+        yield "ar-vae", ar_vae.train_ar_vae(spec, source, small.ar_vae(), ar_vae.ARVAEOptions(adversarial=True))
+        yield "ar-vae-temporal", ar_vae.train_ar_vae(spec, source, temporal, ar_vae.ARVAEOptions(ClipSpec(4)))
+        yield "ar-diffusion", ar_diffusion.train_ar_diffusion(spec, videos, generator, mixed)
+
+
+def gradients(training: Training) -> dict[str, Tensor]:
+    """Of step `STEP`, by parameter."""
+    training.step = STEP
+    training.gradients()
+    return left_in(training)
+
+
+def left_in(training: Training) -> dict[str, Tensor]:
+    return {name: p.grad.contiguous() for name, p in training.model.named_parameters() if p.grad is not None}
+
+
+def write_gradients(data: Path, out: Path) -> None:
+    for name, training in prepared(data, out):
+        found = gradients(training)
+        if training.accelerator.is_main_process:
+            save_file(found, out / f"{name}.safetensors")
+
+
+if __name__ == "__main__":
+    write_gradients(Path(sys.argv[1]), Path(sys.argv[2]))
+    leave_processes()
