@@ -22,10 +22,13 @@ def arguments(description: str | None) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def alternate(candidates: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each candidate, run in turns after one warm-up each."""
-    for run in candidates.values():
-        run()
+def alternate(
+    candidates: dict[str, Callable[[], object]], rounds: int, *, warm_up: bool = True
+) -> dict[str, list[float]]:
+    """Seconds of each candidate, run in turns, after one warm-up each unless something alike has just run."""
+    if warm_up:
+        for run in candidates.values():
+            run()
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(rounds):
         for name, run in candidates.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from statistics import fmean, stdev
 
 import cv2
@@ -35,10 +36,33 @@ def mean_interval(values: list[float], z: float = Z95) -> Interval:
 
 def flow_magnitude(frames: np.ndarray) -> float:
     """Mean length of the optical flow (DIS) over all pixels and pairs of neighbouring frames, in pixels a frame."""
+    return fmean(float(np.linalg.norm(flow, axis=-1).mean()) for flow in _flows(frames))
+
+
+def warping_error(frames: np.ndarray) -> float:
+    """Flicker: what of the change between neighbouring frames is no motion, as a mean absolute difference in 0..255.
+
+    Every frame is compared with the next one, brought back along the optical flow; pixels that came from outside the
+    picture do not count. Covered and uncovered pixels do, so that moving renders are not at zero either.
+    """
+    height, width = frames.shape[1:3]
+    here = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
+    errors = []
+    for frame, following, flow in zip(frames, frames[1:], _flows(frames), strict=False):
+        there = here + flow
+        inside = ((there >= 0) & (there <= (width - 1, height - 1))).all(axis=-1)
+        warped = cv2.remap(following.astype(np.float32), there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        if inside.any():
+            errors.append(float(np.abs(warped - frame)[inside].mean()))
+    return fmean(errors)
+
+
+def _flows(frames: np.ndarray) -> Iterator[np.ndarray]:
+    """Optical flow (H, W, 2) from each frame to the next, x first."""
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     gray = [cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY) for frame in frames]
-    pairs = zip(gray, gray[1:], strict=False)
-    return fmean(float(np.linalg.norm(flow.calc(a, b, None), axis=-1).mean()) for a, b in pairs)
+    for earlier, later in zip(gray, gray[1:], strict=False):
+        yield flow.calc(earlier, later, None)
 
 
 def colour_statistics(frames: np.ndarray) -> dict[str, list[float]]:

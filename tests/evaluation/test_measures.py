@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from avgen_core.diorama import Attributes, Segment, render
-from avgen_core.evaluation.measures import colour_statistics, flow_magnitude, mean_interval, wilson
+from avgen_core.evaluation.measures import colour_statistics, flow_magnitude, mean_interval, warping_error, wilson
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,29 @@ def test_running_flows_more_than_standing():
         for action in ("runs left", "stands still")
     )
     assert flow_magnitude(runs) > 3 * flow_magnitude(stands)
+
+
+def noisy(frames: np.ndarray, amount: float) -> np.ndarray:
+    noise = np.random.default_rng(0).normal(0, amount, frames.shape)
+    return (frames + noise).clip(0, 255).round().astype(np.uint8)
+
+
+def test_a_still_video_does_not_flicker():
+    frame = render(1, (Segment(1, Attributes("cat", "stands still", "city", "day", "clear")),)).frames
+    assert warping_error(np.repeat(frame, 4, axis=0)) < 0.01
+
+
+def test_motion_is_no_flicker():
+    frame = render(1, (Segment(1, Attributes("cat", "stands still", "city", "day", "clear")),)).frames[0]
+    moving = np.stack([np.roll(frame, 2 * i, axis=1) for i in range(4)])
+    change = np.abs(np.diff(moving.astype(float), axis=0)).mean()
+    assert warping_error(moving) < 0.3 * change
+
+
+def test_noise_that_changes_every_frame_is_flicker():
+    frames = render(2, (Segment(6, Attributes("dog", "runs left", "meadow", "day", "clear")),)).frames
+    errors = [warping_error(noisy(frames, amount)) for amount in (0, 4, 12)]
+    assert errors[0] < errors[1] < errors[2]
 
 
 def test_colour_statistics():
