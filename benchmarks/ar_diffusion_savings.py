@@ -1,7 +1,7 @@
 """AR-Diffusion's window with and without its approximate savings: seconds, frame evaluations, and what they change.
 
-With `--generator FILE` on trained weights. Without, at the released size with random weights, for time alone: the
-difference that is printed says nothing then.
+With `--generator FILE` on trained weights; with `--train STEPS` on a small generator that is trained on diorama clips
+first. Without either, at the released size with random weights, for time alone: the difference says nothing then.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import json
 import statistics
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
@@ -35,6 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--generator", type=Path, metavar="FILE", help="trained weights; default: random, released size"
     )
+    parser.add_argument("--train", type=int, metavar="STEPS", help="train a small generator on diorama clips first")
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--differences", type=int, nargs="+", default=[5])
@@ -52,6 +54,25 @@ def random_released() -> ARDiffusionModel:
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.02)
     return system(network, torch.randn(1, 77, 768), class_conditional=False)
+
+
+def trained_small(steps: int) -> ARDiffusionModel:
+    """The moving average of `loss_variance.py`'s generator after `steps` steps."""
+    from loss_variance import CLIPS, FRAMES, NETWORK, Latents, Plan, spec
+
+    from avgen_core.training.ar_diffusion import ARDiffusionOptions, ConditionedGenerator, generator_training
+    from avgen_core.training.videos import ClipSpec
+
+    with tempfile.TemporaryDirectory() as out:
+        settings = spec(Path(out), Plan(steps, checks=1, batches=1))
+        model = ConditionedGenerator(NETWORK, 0)
+        training = generator_training(settings, Latents(0, CLIPS), model, ARDiffusionOptions(ClipSpec(FRAMES)))
+        while training.step < steps:
+            sums = training.advance()
+            if training.step % 100 == 0:
+                print(f"step {training.step}: loss {(sums['loss'] / sums['weight']).item():.4f}", flush=True)
+    average = training.average
+    return system(average.dit, average.conditions.detach(), class_conditional=False)
 
 
 def system(network: ARDiffusionDiT, conditions: torch.Tensor, class_conditional: bool) -> ARDiffusionModel:
@@ -102,6 +123,8 @@ def main() -> None:
     if options.generator:
         read = read_generator(options.generator)
         model = system(read.network, read.conditions, read.class_conditional)
+    elif options.train:
+        model = trained_small(options.train)
     else:
         model = random_released()
     if options.bfloat16:

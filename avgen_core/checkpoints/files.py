@@ -82,10 +82,10 @@ def tuples(value: Any) -> Any:
 def encoder_digest(autoencoder: dict[str, Tensor]) -> str:
     """Digest of an autoencoder's encoder: what latents, and the models trained on them, depend on.
 
-    The decoder may be trained further without harm, so it does not count.
+    The decoder (AR-VAE's has three parts) may be trained further without harm, so it does not count.
     """
     digest = hashlib.sha256()
     for name in sorted(autoencoder):
-        if not name.startswith("decoder."):
-            digest.update(autoencoder[name].half().contiguous().numpy().tobytes())
+        if not name.startswith(("decoder.", "pixel_quantize_conv.", "pixel_decoder.")):
+            digest.update(autoencoder[name].half().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

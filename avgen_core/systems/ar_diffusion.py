@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from ..checkpoints.ar_diffusion import read_autoencoder, read_generator
 from ..checkpoints.ar_diffusion_layout import FIRST_BETA, LAST_BETA, TIMESTEPS
+from ..checkpoints.files import CheckpointError, encoder_digest
 from ..networks.ar_diffusion_dit import ARDiffusionDiT
 from ..networks.ar_vae import ARVAE
 from ..plan import Action, WindowedAsynchronousPlan
@@ -194,11 +195,18 @@ def load_ar_diffusion(
     The generator computes in `dtype`, which is part of the fingerprint; the autoencoder in float32.
     """
     read = read_generator(generator, operations, dtype=dtype)
+    frames = read_autoencoder(autoencoder or generator, operations)
+    trained_on = read.notes.get("encoder")  # official files do not say
+    if trained_on is not None and trained_on != encoder_digest(frames.state_dict()):
+        raise CheckpointError(
+            f"{generator.name} was trained on the latents of another encoder than {(autoencoder or generator).name} "
+            "holds: choose the autoencoder that it was trained with"
+        )
     return ARDiffusionModel(
         read.network,
         read.conditions,
         read.class_conditional,
-        ARFrames(read_autoencoder(autoencoder or generator, operations)),
+        ARFrames(frames),
         read.digest if dtype is torch.float32 else f"{read.digest}-{str(dtype).removeprefix('torch.')}",
         fps=read.notes.get("fps", FPS),
         class_names=tuple(read.notes.get("classes", ())),

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..checkpoints.ar_diffusion import read_autoencoder, read_generator, save_autoencoder, save_generator
 from ..checkpoints.files import encoder_digest
 from ..networks.ar_vae import ARVAE
+from ..prompts import Classes
 from .ar_diffusion import ARDiffusionOptions, ConditionedGenerator, train_ar_diffusion
 from .ar_latents import LatentVideos, encode_source
 from .ar_vae import ARVAEOptions, train_ar_vae, with_temporal_layers
@@ -121,8 +123,9 @@ def train_generator(options: argparse.Namespace) -> None:
     source = _source(options, autoencoder.config.image_size)
     videos = LatentVideos(source, autoencoder, _cache(options))
     classes = () if options.unconditional else videos.classes
+    names = _condition_names(classes)
     torch.manual_seed(options.seed)
-    model = _generator(options, len(classes))
+    model = _generator(options, names)
 
     def export(training: Training) -> None:
         average = training.average
@@ -132,7 +135,7 @@ def train_generator(options: argparse.Namespace) -> None:
             average.conditions,
             class_conditional=average.class_conditional,
             steps=training.step,
-            classes=[UNCONDITIONAL, *classes] if classes else [],
+            classes=names,
             fps=source.fps / options.frame_step,
             encoder=encoder_digest(autoencoder.state_dict()),
         )
@@ -147,7 +150,20 @@ def train_generator(options: argparse.Namespace) -> None:
     train_ar_diffusion(_spec(options, _size(options).ar_diffusion), videos, model, training, on_save=export)
 
 
-def _generator(options: argparse.Namespace, classes: int) -> ConditionedGenerator:
+def _condition_names(classes: tuple[str, ...]) -> list[str]:
+    """The name of every condition, checked as the loader will: ValueError before hours of training."""
+    if not classes:
+        return []
+    names = (UNCONDITIONAL, *classes)
+    numbers = tuple(map(str, range(len(names))))
+    try:
+        return list(Classes(numbers, numbers).renamed(names).names)
+    except ValueError as error:
+        raise ValueError(f"the folders of the videos cannot name classes: {error}; rename them") from None
+
+
+def _generator(options: argparse.Namespace, names: list[str]) -> ConditionedGenerator:
+    classes = max(0, len(names) - 1)
     if not options.from_weights:
         return ConditionedGenerator(_size(options).generator, classes)
     if options.generator is None:
@@ -159,9 +175,17 @@ def _generator(options: argparse.Namespace, classes: int) -> ConditionedGenerato
             f"{options.generator.name} has {len(read.conditions)} conditions, and this data has {classes} classes "
             f"({len(model.conditions)} conditions): choose data with as many classes, or train anew"
         )
+    known = read.notes.get("classes")
+    if known is not None and known != names:
+        raise ValueError(f"{options.generator.name} was trained on the classes {known}, and this data has {names}")
     model.dit.load_state_dict(read.network.state_dict())
-    model.conditions.data.copy_(read.conditions)
+    model.conditions.data.copy_(read.conditions if known is not None else _from_official(read.conditions))
     return model
+
+
+def _from_official(conditions: Tensor) -> Tensor:
+    """Conditions in our order: official files have class i in row i, and no class in row 0 as well."""
+    return torch.cat([conditions[:1], conditions[:-1]])
 
 
 STEPS = {

@@ -242,16 +242,18 @@ class Training:
     def save(self) -> None:
         """Write everything needed to go on; the last save goes only when the new one is complete."""
         earlier = saved_states(self.spec.out)
+        folder = self.spec.out / f"state-{self.step:08d}"
+        if folder in earlier:
+            return
         content = {
             "step": self.step,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        written = write_in_parts(content, self.spec.out / f"state-{self.step:08d}")
-        for folder in earlier:
-            if folder != written:
-                shutil.rmtree(folder)
+        write_in_parts(content, folder)
+        for old in earlier:
+            shutil.rmtree(old)
 
     def resume(self) -> None:
         """Load the last save, if there is one."""

@@ -50,7 +50,7 @@ def measure(path: Path) -> Measured:
     """Read a file to its end. Raises DamagedFile."""
     try:
         return _measure_image(path) if is_image(path) else _measure_video(path)
-    except (av.FFmpegError, UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (av.FFmpegError, Image.DecompressionBombError, UnidentifiedImageError, OSError, SyntaxError) as error:
         # Pillow reports some broken PNG files as SyntaxError.
         raise DamagedFile(f"{path.name}: {error}") from error
 
@@ -81,12 +81,14 @@ def _measure_video(path: Path) -> Measured:
     return Measured(frames, *size, rate, tuple(entries))
 
 
+def _image_of(path: Path) -> Iterator[np.ndarray]:
+    with Image.open(path) as image:
+        yield np.asarray(image.convert("RGB"))
+
+
 def read_frames(path: Path, entries: tuple[Entry, ...], start: int, count: int, step: int = 1) -> Iterator[np.ndarray]:
     """Frames start, start + step, ... (H, W, 3) uint8, `count` of them. Raises DamagedFile when there are fewer."""
-    if is_image(path):
-        frames: Iterator[np.ndarray] = iter([np.asarray(Image.open(path).convert("RGB"))])
-    else:
-        frames = _frames_from(path, entries, start)
+    frames = _image_of(path) if is_image(path) else _frames_from(path, entries, start)
     found = 0
     try:
         for frame in islice(frames, 0, (count - 1) * step + 1, step):
