@@ -23,7 +23,7 @@ class Size:
 # Optimiser of official `diff_train.py` and `vae_train_kl_disc.py`: constant rate, no warm-up.
 OFFICIAL = {"betas": (0.9, 0.999), "weight_decay": 1e-4, "warmup": 1, "decay_share": 0.0, "ema_decay": 0.9999}
 
-# The pixel decoder's group norms have 32 groups: with 32 channels they would take away every channel's brightness.
+# The pixel decoder's group norms have 32 groups: with 32 channels each channel would be normalised alone.
 SIZES = {
     "small": Size(
         autoencoder=ARVAEConfig(
