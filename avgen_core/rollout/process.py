@@ -54,16 +54,3 @@ class VariancePreserving:
         """Factors of the clean frame and of the noise."""
         kept = self.alphas_cumprod[round(1000 * sigma)]
         return kept**0.5, (1 - kept) ** 0.5
-
-
-def scaled_linear_alphas(first: float, last: float, count: int = 1000) -> tuple[float, ...]:
-    """Cumulative products of 1 - beta, where the square roots of the betas rise linearly from `first` to `last`.
-
-    The schedule that latent diffusion calls "linear" (AR-Diffusion's `utils.py`: 1e-4 to 2e-2).
-    """
-    low, high = first**0.5, last**0.5
-    product, values = 1.0, []
-    for i in range(count):
-        product *= 1 - (low + (high - low) * i / (count - 1)) ** 2
-        values.append(product)
-    return tuple(values)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..checkpoints.ar_diffusion import read_autoencoder, read_generator
-from ..checkpoints.ar_diffusion_layout import FIRST_BETA, LAST_BETA, TIMESTEPS
+from ..checkpoints.ar_diffusion_layout import TIMESTEPS, schedule_buffers
 from ..checkpoints.files import CheckpointError, encoder_digest
 from ..networks.ar_diffusion_dit import ARDiffusionDiT
 from ..networks.ar_vae import ARVAE
@@ -20,7 +20,7 @@ from ..plan import Action, WindowedAsynchronousPlan
 from ..prompts import Classes
 from ..rollout.cache import CacheView
 from ..rollout.denoiser import FrameGrid, PromptMix, Request
-from ..rollout.process import VariancePreserving, scaled_linear_alphas
+from ..rollout.process import VariancePreserving
 from .asynchronous import AsynchronousSettings
 from .ucf101 import UCF101, UCF101_ROWS
 
@@ -36,7 +36,7 @@ class ARDiffusionDenoiser:
     Prompts are class numbers; an empty one is the condition without a class. Guidance is on the predicted clean frame.
     """
 
-    process = VariancePreserving(scaled_linear_alphas(FIRST_BETA, LAST_BETA, TIMESTEPS))
+    process = VariancePreserving(tuple(schedule_buffers()["alphas_cumprod"].tolist()))
     plans = (WindowedAsynchronousPlan,)
     grid = FrameGrid(1)
 

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..checkpoints.ar_diffusion_layout import TIMESTEPS, schedule_buffers
 from ..networks.ar_diffusion_dit import ARDiffusionDiT, ARDiffusionDiTConfig
-from ..rollout.process import scaled_linear_alphas
-from ..systems.ar_diffusion import FIRST_BETA, LAST_BETA, TIMESTEPS
 from .ar_latents import LatentVideos
 from .level_weights import LevelErrors, LevelWeighting
 from .loop import RowLosses, Training, TrainSpec, nothing, run
@@ -57,7 +56,7 @@ class ConditionedGenerator(nn.Module):
         shape = (classes + 1, config.context_tokens, config.context_dim)
         self.conditions = nn.Parameter(CONTEXT_DEVIATION * torch.randn(shape))
         self.levels = LevelErrors(TIMESTEPS)
-        self.register_buffer("alphas", torch.tensor(scaled_linear_alphas(FIRST_BETA, LAST_BETA, TIMESTEPS)))
+        self.register_buffer("alphas", schedule_buffers()["alphas_cumprod"])
 
     @property
     def class_conditional(self) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision import transforms
 
 from avgen_core.training import video_file as video_file_module
 from avgen_core.training import video_index as video_index_module
@@ -109,7 +110,6 @@ def test_a_clip_is_read_from_the_key_frame_before_it(tmp_path, monkeypatch):
 
 
 def test_frames_are_scaled_and_cut_to_squares_as_the_official_data_set_does_it():
-    transforms = pytest.importorskip("torchvision.transforms")
     frame = np.random.default_rng(0).integers(0, 255, (45, 80, 3)).astype(np.uint8)
     scaled = transforms.Resize(16, interpolation=transforms.InterpolationMode.BICUBIC)
     theirs = transforms.CenterCrop(16)(scaled(torch.from_numpy(frame).permute(2, 0, 1) / 255))
