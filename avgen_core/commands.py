@@ -198,7 +198,7 @@ def _make(options: argparse.Namespace, earlier: Path | None) -> None:
     except KeyboardInterrupt:
         print(f"\nstopped: finished frames are kept in {work_folder}; the same command resumes", file=sys.stderr)
         raise
-    _write(run, model, options.output)
+    _write(run, model, options)
     shutil.rmtree(work_folder)
 
 
@@ -208,8 +208,9 @@ def _show(progress: Progress) -> None:
     print(line, end=ending, file=sys.stderr, flush=True)
 
 
-def _write(run: Run, model: System, output: Path) -> None:
+def _write(run: Run, model: System, options: argparse.Namespace) -> None:
+    output, autoencoder = options.output, model.autoencoder
     pack_run(run, output.with_suffix(SUFFIX))
-    frames = decode_run(run, model.autoencoder.decode, lead=model.autoencoder.lead)
+    frames = decode_run(run, lambda latents: autoencoder.decode(latents.to(options.device)), lead=autoencoder.lead)
     count = write_video(output, (enlarged(chunk, SMALLEST_SIDE) for chunk in frames), run.recipe.fps)
     print(f"{output}: {count} frames at {run.recipe.fps:g} a second; run: {output.with_suffix(SUFFIX).name}")

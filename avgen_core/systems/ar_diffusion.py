@@ -105,15 +105,11 @@ class ARFrames:
 
     def encode(self, images: Tensor) -> Tensor:
         """Frames to latents on the unit sphere, as the generator was trained on (`base.py`, norm_preprocess)."""
-        return functional.normalize(self.network.encode(images.to(self.device).add(1).div(2)), dim=1)
+        return functional.normalize(self.network.encode(images.add(1).div(2)), dim=1)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents of neighbouring frames to images; the network puts them back onto the sphere itself."""
-        return self.network.decode(latents.to(self.device)[None])[0].mul(2).sub(1)
-
-    @property
-    def device(self) -> torch.device:
-        return self.network.latent_tokens.device
+        return self.network.decode(latents[None])[0].mul(2).sub(1)
 
     def memory(self, frames: int) -> int:
         """Bytes that decoding `frames` frames needs beside the weights: a few full-size maps of the last level."""
