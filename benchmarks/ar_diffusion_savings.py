@@ -1,7 +1,8 @@
 """AR-Diffusion's window with and without its approximate savings: seconds, frame evaluations, and what they change.
 
 With `--generator FILE` on trained weights; with `--train STEPS` on a small generator that is trained on diorama clips
-first. Without either, at the released size with random weights, for time alone: the difference says nothing then.
+first. Without either, at the released size with random weights, for time alone: without a warm-up, which would take
+minutes, and without the change, which would say nothing.
 """
 
 from __future__ import annotations
@@ -100,11 +101,13 @@ def changed(model: ARDiffusionModel, plans: dict[str, WindowedAsynchronousPlan],
     return {name: statistics.fmean(values) for name, values in shares.items()}
 
 
-def compare(model: ARDiffusionModel, difference: int, options: argparse.Namespace) -> dict[str, object]:
+def compare(
+    model: ARDiffusionModel, difference: int, options: argparse.Namespace, *, trained: bool
+) -> dict[str, object]:
     settings = (AsynchronousSettings(options.steps, difference, options.frames, None, savings=s) for s in Savings)
     plans = {s.savings.value: model.asynchronous_plan(s) for s in settings}
     runs = {name: lambda plan=plan: sample(model, plan, options.frames, 0) for name, plan in plans.items()}
-    seconds = alternate(runs, options.rounds)
+    seconds = alternate(runs, options.rounds, warm_up=trained)
     evaluations = {name: cost(plan, options.frames).frame_evaluations for name, plan in plans.items()}
     passes = cost(plans[Savings.NONE.value], options.frames).passes
     report(
@@ -113,9 +116,10 @@ def compare(model: ARDiffusionModel, difference: int, options: argparse.Namespac
         "none",
         None,
     )
-    differences = changed(model, plans, options)
-    for name, share in differences.items():
-        print(f"  {name:34} {evaluations[name]:6} frame evaluations, changed by {share:.4f} of the deviation")
+    differences = changed(model, plans, options) if trained else {}
+    for name, count in evaluations.items():
+        change = f", changed by {differences[name]:.4f} of the deviation" if trained else ""
+        print(f"  {name:34} {count:6} frame evaluations{change}", flush=True)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     return {"difference": difference, "seconds": medians, "evaluations": evaluations, "changed": differences}
 
@@ -133,7 +137,8 @@ def main() -> None:
     if options.bfloat16:
         model.network.to(torch.bfloat16)
     try:
-        results = [compare(model, difference, options) for difference in options.differences]
+        trained = bool(options.generator or options.train)
+        results = [compare(model, difference, options, trained=trained) for difference in options.differences]
     except PlanError as error:
         sys.exit(str(error))
     if options.json:

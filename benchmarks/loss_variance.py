@@ -35,6 +35,7 @@ from avgen_core.training.corpus import clip_seed  # noqa: E402
 from avgen_core.training.latents import encode_frames  # noqa: E402
 from avgen_core.training.level_weights import LevelWeighting  # noqa: E402
 from avgen_core.training.loop import Training, TrainSpec  # noqa: E402
+from avgen_core.training.precision import autocast  # noqa: E402
 from avgen_core.training.videos import ClipSpec, Video  # noqa: E402
 
 CLIPS, HELD_OUT, CLIP_FRAMES = 160, 24, 24
@@ -59,6 +60,7 @@ class Latents:
         self._latents = functional.normalize(tokens, dim=-1).unflatten(0, (count, CLIP_FRAMES))
         self.videos = [Video(str(index), CLIP_FRAMES, 0) for index in range(count)]
         self.frame_shape = (TOKENS, CHANNELS)
+        self.digest = f"{seed}-{count}"
 
     def read(self, video: int, start: int, count: int, step: int = 1) -> Tensor:
         return self._latents[video, start : start + count * step : step]
@@ -83,7 +85,7 @@ def spec(out: Path, plan: Plan) -> TrainSpec:
 @torch.no_grad()
 def held_out_errors(model: ConditionedGenerator, batches: list[dict[str, Tensor]]) -> dict[str, float]:
     """Plain error of all frames and of those in each band of timesteps."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast(torch.device("cpu")):
         errors = torch.cat([frame_errors(model, batch) for batch in batches])
     timesteps = torch.cat([batch["timesteps"] for batch in batches])
     bands = {name: (timesteps >= low) & (timesteps < high) for name, (low, high) in BANDS.items()}

@@ -20,6 +20,8 @@ from .pixel_decoder import GROUPS, PixelDecoder
 
 LOGVAR_RANGE = (-30.0, 20.0)  # official `DiagonalGaussianDistribution`
 MLP_RATIO = 4
+FRESH_LOGVAR = -6.0  # noise of about 0.05 beside latents of about 1
+FRESH_LOGITS = 3.0  # deviation of the codebook's logits
 
 
 @dataclass(frozen=True)
@@ -260,19 +262,29 @@ class ARVAE(nn.Module):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Draw the weights, about as the official `_init_weights` does.
+        """Draw weights from which training leaves the mean image behind.
 
-        Unlike there, temporal blocks begin as the identity: the official code zeroes them and then draws them again.
+        The official deviation of 0.02 everywhere suits a network that begins as a trained TiTok. From nothing, its
+        latents depend on the picture by 2e-5, are drowned by the posterior's noise, and choose no code. Here each
+        layer keeps its input's scale, the noise begins small and codes begin apart. Temporal blocks begin as the
+        identity: the official code zeroes them and then draws them again.
         """
         for module in self.modules():
             # A host's layers may have no memory until their weights are loaded.
             if isinstance(module, nn.Linear | nn.Conv2d) and module.weight is not None:
-                _draw_layer(module)
+                _keep_scale(module)
             elif isinstance(module, Attention):
                 nn.init.xavier_uniform_(module.in_proj_weight)
             elif isinstance(module, nn.LayerNorm | nn.GroupNorm) and module.weight is not None:
                 nn.init.ones_(module.weight)
                 nn.init.zeros_(module.bias)
+        moments, codes = self.encoder.conv_out, self.decoder.ffn[-1]
+        if moments.weight is not None:
+            nn.init.normal_(moments.weight, std=moments.in_channels**-0.5)
+            moments.bias[self.config.latent_channels :] = FRESH_LOGVAR
+            nn.init.normal_(codes.weight, std=FRESH_LOGITS * codes.in_channels**-0.5)
+            nn.init.normal_(self.decoder.decoder_embed.weight)
+            nn.init.normal_(self.pixel_quantize_conv.weight)
         for block in self._temporal_blocks():
             if block.attn.out_proj.weight is not None:
                 nn.init.zeros_(block.attn.out_proj.weight)
@@ -317,7 +329,10 @@ def _earlier(frames: int, device: torch.device) -> Tensor:
     return torch.ones(frames, frames, dtype=torch.bool, device=device).tril()
 
 
-def _draw_layer(layer: nn.Linear | nn.Conv2d) -> None:
-    nn.init.trunc_normal_(layer.weight, std=0.02)
+def _keep_scale(layer: nn.Linear | nn.Conv2d) -> None:
+    if isinstance(layer, nn.Linear):
+        nn.init.xavier_uniform_(layer.weight)
+    else:
+        nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

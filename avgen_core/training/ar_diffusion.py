@@ -180,7 +180,8 @@ def generator_training(
         notes = {"error": errors.detach().mean(1), **model.levels.tallies(errors, timesteps)}
         return RowLosses((errors * weights).sum(1), frames, notes)
 
-    training = Training(model, spec, data.draw, losses, lambda model, sums: model.levels.update(sums))
+    origin = {"the data": videos.digest, "the network": str(model.dit.config), "its training": str(options)}
+    training = Training(model, spec, data.draw, losses, lambda model, sums: model.levels.update(sums), origin)
     training.resume()
     model.train()
     return training

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -63,8 +62,7 @@ class LatentShards:
         """Named after the encoder's weights and the source's videos: when either changes, so does the name."""
         config = autoencoder.config
         frame_bytes = 2 * config.latent_tokens * config.latent_channels
-        videos = repr((source.size, source.videos)).encode()
-        name = f"{encoder_digest(autoencoder.state_dict())[:12]}-{hashlib.sha256(videos).hexdigest()[:12]}"
+        name = f"{encoder_digest(autoencoder.state_dict())[:12]}-{source.digest}"
         return LatentShards(
             cache, name, shard_plan([video.frames for video in source.videos], SHARD_BYTES // frame_bytes)
         )
@@ -111,6 +109,7 @@ class LatentVideos:
                 "`python -m avgen_core train ar-latents` and the same data and autoencoder"
             )
         self.classes = source.classes
+        self.digest = shards.name
         self.videos: list[Video] = []
         self._latents: list[Tensor] = []
         for number, pieces in enumerate(shards.plan):

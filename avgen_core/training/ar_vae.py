@@ -100,7 +100,8 @@ def train_ar_vae(
         return RowLosses.plain(loss.view(len(clips), -1).mean(1), **of_rows)
 
     critic = PatchCritic() if options.adversarial else None
-    training = Training(CriticisedAutoencoder(autoencoder, critic), spec, draw, losses)
+    origin = {"the data": source.digest, "the network": str(config), "its training": str(options)}
+    training = Training(CriticisedAutoencoder(autoencoder, critic), spec, draw, losses, origin=origin)
     training.resume()
     training.model.train()
     run(training, on_save)

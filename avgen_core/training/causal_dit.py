@@ -55,7 +55,8 @@ def train_causal_dit(
         weight = learned * level_weight(levels)
         return RowLosses((error * weight).sum(1), weight.sum(1))
 
-    training = Training(model, spec, draw, losses)
+    origin = {"the data": clips.digest, "the network": str(model.dit.config), "its training": f"{frames=} {noise}"}
+    training = Training(model, spec, draw, losses, origin=origin)
     training.resume()
     dit = torch.compile(model.dit, dynamic=False) if compiled else model.dit
     model.train()

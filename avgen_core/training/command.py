@@ -24,7 +24,8 @@ from .causal_dit import TextToVideo, train_causal_dit
 from .corpus import CorpusSpec, render_corpus
 from .export import export_autoencoder, export_causal_dit, sample_sheet
 from .latents import LatentClips, encode_corpus
-from .loop import PRECISIONS, Training, TrainSpec, leave_processes
+from .loop import Training, TrainSpec, leave_processes
+from .precision import PRECISIONS
 from .state import saved_states
 
 DIT = CausalDiTConfig(
@@ -53,7 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="optimiser steps in all, resumed ones included")
     parser.add_argument("--batch", type=int, help="frames or clips a step")
     parser.add_argument("--accumulate", type=int, help="parts in which a process works through its share of a batch")
-    parser.add_argument("--precision", choices=PRECISIONS, default="bf16", help="of the arithmetic (default: bf16)")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="of the arithmetic (default: bf16 where the processor computes in it)",
+    )
     parser.add_argument("--learning-rate", type=float, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

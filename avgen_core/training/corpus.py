@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -104,6 +105,12 @@ class Corpus:
             raise FileNotFoundError(
                 f"no corpus in {folder}: render one with `python -m avgen_core train corpus --data {folder}`"
             )
+
+    @property
+    def digest(self) -> str:
+        """Of what the clips show."""
+        captions = (_captions_file(self.folder, shard).read_bytes() for shard in self.shards)
+        return hashlib.sha256(b"".join(captions)).hexdigest()[:12]
 
     def frames(self, shard: int) -> np.ndarray:
         return np.load(_frames_file(self.folder, shard), mmap_mode="r")

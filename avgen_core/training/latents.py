@@ -13,6 +13,7 @@ from torch import Tensor
 from ..networks.image_autoencoder import ImageAutoencoder
 from .autoencoder import to_unit
 from .corpus import Corpus, Label
+from .precision import autocast
 
 
 @torch.inference_mode()
@@ -21,7 +22,7 @@ def encode_frames(autoencoder: ImageAutoencoder, frames: np.ndarray, device: str
     parts = []
     for start in range(0, len(frames), 256):
         images = to_unit(frames[start : start + 256]).to(device).to(memory_format=torch.channels_last)
-        with torch.autocast(device.split(":")[0], torch.bfloat16):
+        with autocast(torch.device(device)):
             parts.append(autoencoder.encode(images).half().cpu())
     return torch.cat(parts)
 
@@ -65,6 +66,7 @@ class LatentClips:
                 f"{data} holds no latents of the encoder {encoder[:12]}: "
                 "make them with `python -m avgen_core train latents`"
             )
+        self.digest = f"{encoder[:12]}-{corpus.digest}"
         self.latents = torch.cat([load_file(latents_file(data, encoder, shard))["latents"] for shard in shards])
         self.labels: list[Label] = [label for shard in shards for label in corpus.labels(shard)]
 

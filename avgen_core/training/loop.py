@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 import torch
 from torch import Tensor, nn
 
+from .precision import PRECISIONS, autocast
 from .state import read_parts, saved_states, write_in_parts
 
 if TYPE_CHECKING:
     from accelerate import Accelerator, PartialState
 
-PRECISIONS = ("bf16", "no")
 LONGEST_WAIT = timedelta(hours=6)  # the other processes wait while one of them makes an index or a sample sheet
 
 
@@ -38,7 +38,7 @@ class TrainSpec:
     """One training run. `out` receives `state-STEP/` (resumable), `log.jsonl` and sample sheets.
 
     steps: optimiser steps; batch: rows of one step, over all processes together; accumulate: parts in which each
-    process works through its rows, one after another; precision: "bf16" (autocast) or "no"; warmup: steps until the
+    process works through its rows, one after another; precision: one of `PRECISIONS`; warmup: steps until the
     learning rate is reached; decay_share: share of the steps, at the end, over which it falls, 0 for none;
     workers: threads that draw data ahead, 0 for none; device: "cpu", or "cuda" (or another name of PyTorch's) for what
     accelerate finds.
@@ -55,7 +55,7 @@ class TrainSpec:
     ema_decay: float = 0.999
     gradient_clip: float = 1.0
     accumulate: int = 1
-    precision: str = "bf16"
+    precision: str = "auto"
     seed: int = 0
     workers: int = 0
     device: str = "cpu"
@@ -122,11 +122,11 @@ class _Forward(nn.Module):
         super().__init__()
         self.model = model
         self.losses = losses
-        self.low_precision = precision == "bf16"
+        self.precision = precision
 
     def forward(self, data: Any) -> RowLosses:
         device = next(self.model.parameters()).device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.low_precision):
+        with autocast(device, self.precision):
             return self.losses(self.model, data)
 
 
@@ -212,9 +212,17 @@ class Training:
     """Model, moving average, optimiser and step counter, saved and loaded as one."""
 
     def __init__(
-        self, model: nn.Module, spec: TrainSpec, draw: Draw, losses: Losses, after_step: AfterStep = nothing
+        self,
+        model: nn.Module,
+        spec: TrainSpec,
+        draw: Draw,
+        losses: Losses,
+        after_step: AfterStep = nothing,
+        origin: dict[str, str] | None = None,
     ) -> None:
+        """`origin` says what is trained on what: a state goes on only where all of it is the same."""
         self.spec = spec
+        self.origin = origin or {}
         self.after_step = after_step
         self.accelerator = accelerator_of(spec)
         self.model = model.to(self.device)
@@ -247,6 +255,7 @@ class Training:
             return
         content = {
             "step": self.step,
+            "origin": self.origin,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -256,15 +265,32 @@ class Training:
             shutil.rmtree(old)
 
     def resume(self) -> None:
-        """Load the last save, if there is one."""
+        """Load the last save, if there is one.
+
+        Raises:
+            ValueError: it is damaged, or is the state of another training.
+        """
         states = saved_states(self.spec.out)
         if not states:
             return
         saved = read_parts(states[-1], self.device)
+        self._check_origin(saved["origin"])
         self.model.load_state_dict(saved["model"])
         self.average.load_state_dict(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step = saved["step"]
+
+    def _check_origin(self, origin: dict[str, str]) -> None:
+        other = [
+            f"{name} was {origin.get(name, 'unknown')} and is now {mine}"
+            for name, mine in self.origin.items()
+            if origin.get(name) != mine
+        ]
+        if other:
+            raise ValueError(
+                f"{self.spec.out} holds the state of another training: {'; '.join(other)}. Name another folder with "
+                "--out, or go on with what it was begun with"
+            )
 
     def gradients(self) -> dict[str, Tensor]:
         """Leave the gradients of this step's loss in the parameters; `RowLosses.sums` over all processes.

@@ -22,6 +22,7 @@ class IndexedFile:
     """A readable file of the folder; `name` is its path below it, with forward slashes."""
 
     name: str
+    size: int  # bytes
     measured: Measured
 
 
@@ -51,7 +52,9 @@ def index_folder(folder: Path, cache: Path) -> list[IndexedFile]:
     for name, entry in found.items():
         if "damaged" in entry:
             log.warning("left out, since it cannot be read: %s (%s)", name, entry["damaged"])
-    files = [IndexedFile(name, _from_json(e["measured"])) for name, e in found.items() if "measured" in e]
+    files = [
+        IndexedFile(name, e["signature"][0], _from_json(e["measured"])) for name, e in found.items() if "measured" in e
+    ]
     if not files:
         raise FileNotFoundError(f"none of the {len(found)} videos and images in {folder} can be read")
     return files

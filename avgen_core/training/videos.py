@@ -5,6 +5,7 @@ PyAV is imported where a folder of videos is opened: the corpus does without it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ class ClipSource(Protocol):
     fps: float
     classes: tuple[str, ...]  # empty where there are none
     videos: tuple[Video, ...]
+    digest: str  # of the data: other videos, or other sizes of their frames, have another
 
     def frames(self, video: int, start: int, count: int, step: int = 1) -> Iterator[Tensor]:
         """Frames start, start + step, ... of a video, `count` of them, each (3, size, size) float in 0..1."""
@@ -74,6 +76,7 @@ class VideoFolder:
         self.videos = tuple(
             Video(file.name, file.measured.frames, labels.get(file.name.split("/")[0], NO_CLASS)) for file in files
         )
+        self.digest = _digest((size, [file.size for file in files], self.videos))
         self._entries = [file.measured.entries for file in files]
         self.fps = median([file.measured.rate for file in files if file.measured.rate] or [FPS])
 
@@ -92,6 +95,7 @@ class DioramaClips:
 
     def __init__(self, corpus: Corpus, size: int) -> None:
         self.corpus, self.size = corpus, size
+        self.digest = _digest((size, corpus.digest))
         self.classes = tuple(SUBJECTS)
         self._places = [(shard, clip) for shard in corpus.shards for clip in range(len(corpus.labels(shard)))]
         frames = corpus.frames(corpus.shards[0]).shape[1]
@@ -106,6 +110,10 @@ class DioramaClips:
         clips = self.corpus.frames(shard)
         for number in range(start, start + count * step, step):
             yield to_square(clips[clip, number], self.size)
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:12]
 
 
 def open_source(folder: Path, size: int, cache: Path) -> ClipSource:

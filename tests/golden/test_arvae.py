@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cache
 
 import pytest
@@ -47,14 +48,23 @@ def test_encode(name):
 @pytest.mark.parametrize("name", GOLDENS)
 @torch.no_grad()
 def test_decode(name):
+    """In double precision: what is left is the golden's own rounding, 1e-5 where values reach 3."""
+    tensors = golden_tensors(name)
+    frames = copy.deepcopy(autoencoder(name)).double().decode(tensors["latents"].double())
+    torch.testing.assert_close(frames, tensors["decoded"].double(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+@torch.no_grad()
+def test_decode_in_single_precision(name):
+    """The processor's convolutions decide how much is added: 1e-5 with AVX-512, 5e-5 with AVX2."""
     tensors = golden_tensors(name)
     frames = autoencoder(name).decode(tensors["latents"])
-    # Values reach 3, and the official code itself differs from its golden by 1.3e-5 with another number of threads.
-    torch.testing.assert_close(frames, tensors["decoded"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(frames, tensors["decoded"], atol=1e-4, rtol=0)
 
 
 @torch.no_grad()
 def test_later_frames_do_not_change_earlier_ones():
-    latents = golden_tensors("arvae_small")["latents"]
-    model = autoencoder("arvae_small")
-    torch.testing.assert_close(model.decode(latents[:, :2]), model.decode(latents)[:, :2], atol=1e-5, rtol=0)
+    latents = golden_tensors("arvae_small")["latents"].double()
+    model = copy.deepcopy(autoencoder("arvae_small")).double()
+    torch.testing.assert_close(model.decode(latents[:, :2]), model.decode(latents)[:, :2], atol=1e-9, rtol=0)

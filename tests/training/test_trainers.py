@@ -155,3 +155,25 @@ def test_word_order_reaches_the_text_states():
     model = text_to_video().eval()
     states = model.text_encoder(model.text_encoder.tokenize(["left right", "right left"]))
     assert (states[0] - states[1]).abs().max() > 1e-3
+
+
+def test_a_state_goes_on_only_with_what_it_was_begun_with(tmp_path):
+    def training(data: str) -> Training:
+        return Training(torch.nn.Linear(3, 1), spec(tmp_path, 5), unused, unused, origin={"the data": data})
+
+    begun = training("cats")
+    begun.step = 1
+    begun.save()
+    training("cats").resume()
+    with pytest.raises(ValueError, match="the data was cats and is now dogs.*--out"):
+        training("dogs").resume()
+
+
+def test_a_damaged_state_is_named(tmp_path):
+    training = Training(torch.nn.Linear(3, 1), spec(tmp_path, 5), unused, unused)
+    training.step = 1
+    training.save()
+    (part,) = saved_states(tmp_path)[0].iterdir()
+    part.write_bytes(part.read_bytes()[:-200])
+    with pytest.raises(ValueError, match="state-00000001 is damaged"):
+        training.resume()
