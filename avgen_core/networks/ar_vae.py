@@ -266,8 +266,8 @@ class ARVAE(nn.Module):
 
         The official deviation of 0.02 everywhere suits a network that begins as a trained TiTok. From nothing, its
         latents depend on the picture by 2e-5, are drowned by the posterior's noise, and choose no code. Here each
-        layer keeps its input's scale, the noise begins small and codes begin apart. Temporal blocks begin as the
-        identity: the official code zeroes them and then draws them again.
+        layer keeps its input's scale, patches know where they are, the noise begins small and codes begin apart.
+        Temporal blocks begin as the identity: the official code zeroes them and then draws them again.
         """
         for module in self.modules():
             # A host's layers may have no memory until their weights are loaded.
@@ -285,6 +285,10 @@ class ARVAE(nn.Module):
             nn.init.normal_(codes.weight, std=FRESH_LOGITS * codes.in_channels**-0.5)
             nn.init.normal_(self.decoder.decoder_embed.weight)
             nn.init.normal_(self.pixel_quantize_conv.weight)
+        for part in (self.encoder, self.decoder):
+            part.positional_embedding[1:] = _grid_sinusoid(
+                math.isqrt(self.config.patches), part.positional_embedding.shape[1]
+            )
         for block in self._temporal_blocks():
             if block.attn.out_proj.weight is not None:
                 nn.init.zeros_(block.attn.out_proj.weight)
@@ -306,15 +310,17 @@ class ARVAE(nn.Module):
         """Frames (N, 3, H, W) in 0..1 to the posterior's mode (N, C, 1, L), of any length: `decode` normalises."""
         return self.posterior(frames)[0]
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents (B, F, C, 1, L) to frames (B, F, 3, H, W), about 0..1 and not clamped.
-
-        Each token is first brought to unit length over C. With `temporal`, frame f depends on frames 0..f; without,
-        on itself alone.
-        """
+    def codes(self, latents: Tensor) -> Tensor:
+        """Latents (B, F, C, 1, L), each token brought to unit length over C, to codes (B * F, codebook_dim, h, w)."""
         logits = self.decoder(functional.normalize(latents, dim=2))
-        codes = self.pixel_quantize_conv(logits.softmax(dim=1))
-        return self.pixel_decoder(codes).unflatten(0, latents.shape[:2])
+        return self.pixel_quantize_conv(logits.softmax(dim=1))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (B, F, C, 1, L) of any length to frames (B, F, 3, H, W), about 0..1 and not clamped.
+
+        With `temporal`, frame f depends on frames 0..f; without, on itself alone.
+        """
+        return self.pixel_decoder(self.codes(latents)).unflatten(0, latents.shape[:2])
 
     def _temporal_blocks(self) -> list[nn.Module]:
         return [m for m in self.modules() if isinstance(m, FineTemporalBlock | CoarseTemporalBlock)]
@@ -336,3 +342,11 @@ def _keep_scale(layer: nn.Linear | nn.Conv2d) -> None:
         nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
+
+
+def _grid_sinusoid(side: int, width: int) -> Tensor:
+    """(side * side, width): sines and cosines of the row, then of the column; half a turn at the lowest rate."""
+    rates = math.pi / side * torch.linspace(1, side, width // 4)
+    angles = torch.arange(side)[:, None] * rates
+    waves = torch.cat([angles.sin(), angles.cos()], dim=1)
+    return torch.cat([waves.repeat_interleave(side, 0), waves.repeat(side, 1)], dim=1)

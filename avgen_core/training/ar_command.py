@@ -88,9 +88,8 @@ def train_autoencoder(options: argparse.Namespace) -> None:
     """`ar-vae`: single frames."""
     torch.manual_seed(options.seed)
     autoencoder = _started_from(options.autoencoder) if options.from_weights else ARVAE(_size(options).autoencoder)
-    _train_autoencoder(
-        options, _size(options).ar_vae, autoencoder, ARVAEOptions(adversarial=options.adversarial), AR_VAE
-    )
+    training = ARVAEOptions(adversarial=options.adversarial, drafts=not options.from_weights)
+    _train_autoencoder(options, _size(options).ar_vae, autoencoder, training, AR_VAE)
 
 
 def train_temporal(options: argparse.Namespace) -> None:

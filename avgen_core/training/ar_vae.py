@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ..networks.ar_vae import ARVAE, ARVAEConfig
 from .autoencoder import psnr_of_each, reconstruction_loss
@@ -23,19 +24,40 @@ CLIPS_AT_ONCE = 8
 
 @dataclass(frozen=True)
 class ARVAEOptions:
-    """clips: one frame in the first stage, 16 in the second; adversarial: with a critic, from the first step on."""
+    """clips: one frame in the first stage, 16 in the second; adversarial: with a critic, from the first step on.
+
+    drafts: also learn to see each patch in its code alone; without it, a training from nothing ends at the mean image.
+    """
 
     clips: ClipSpec = field(default_factory=lambda: ClipSpec(1))
     adversarial: bool = False
+    drafts: bool = False
 
 
-class CriticisedAutoencoder(nn.Module):
-    """An autoencoder and, where there is one, its critic."""
+class Draft(nn.Module):
+    """Pixels of each patch from its code (N, codebook_dim, h, w) alone: frames (N, 3, H, W).
 
-    def __init__(self, autoencoder: ARVAE, critic: PatchCritic | None) -> None:
+    A pixel decoder that is drawn afresh learns the mean image sooner than to look at codes which say nothing yet, and
+    then the codes get no gradients. The official training has no such beginning: its pixel decoder is MaskGIT's.
+    """
+
+    def __init__(self, config: ARVAEConfig) -> None:
+        super().__init__()
+        self.patch_size = config.patch_size
+        self.project = nn.Conv2d(config.codebook_dim, 3 * config.patch_size**2, 1)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return functional.pixel_shuffle(self.project(codes), self.patch_size)
+
+
+class AssistedAutoencoder(nn.Module):
+    """An autoencoder and what only its training needs."""
+
+    def __init__(self, autoencoder: ARVAE, critic: PatchCritic | None, draft: Draft | None) -> None:
         super().__init__()
         self.autoencoder = autoencoder
         self.critic = critic
+        self.draft = draft
 
 
 def with_temporal_layers(autoencoder: ARVAE) -> ARVAE:
@@ -51,11 +73,11 @@ def with_temporal_layers(autoencoder: ARVAE) -> ARVAE:
     return made
 
 
-def reconstruct(autoencoder: ARVAE, frames: Tensor, noise: Tensor) -> Tensor:
-    """Frames (n, F, 3, S, S) in 0..1 through latents drawn from the posterior by `noise` (n, F, C, 1, L)."""
+def drawn_codes(autoencoder: ARVAE, frames: Tensor, noise: Tensor) -> Tensor:
+    """Codes of frames (n, F, 3, S, S) in 0..1, by latents drawn from the posterior with `noise` (n, F, C, 1, L)."""
     mean, logvar = autoencoder.posterior(frames.flatten(0, 1))
     latents = mean + (0.5 * logvar).exp() * noise.flatten(0, 1)
-    return autoencoder.decode(latents.unflatten(0, frames.shape[:2])).float()
+    return autoencoder.codes(latents.unflatten(0, frames.shape[:2]))
 
 
 def train_ar_vae(
@@ -82,26 +104,30 @@ def train_ar_vae(
         generator = torch.Generator().manual_seed(spec.seed * 1_000_003 + step)
         return clips.draw(spec.seed, step, spec.batch, rows), torch.randn(noise_shape, generator=generator)[rows]
 
-    def losses(model: CriticisedAutoencoder, data: tuple[Tensor, Tensor]) -> RowLosses:
+    def losses(model: AssistedAutoencoder, data: tuple[Tensor, Tensor]) -> RowLosses:
         clips, noise = data
-        decoded = reconstruct(model.autoencoder, clips, noise).flatten(0, 1)
-        frames = clips.flatten(0, 1)
+        codes, frames = drawn_codes(model.autoencoder, clips, noise), clips.flatten(0, 1)
+        decoded = model.autoencoder.pixel_decoder(codes).float()
         distance = reconstruction_loss(decoded, frames)
         notes = {"distance": distance, "psnr": psnr_of_each(decoded.clamp(0, 1), frames, span=1.0)}
         loss = distance
+        if model.draft is not None:
+            notes["draft"] = reconstruction_loss(model.draft(codes).float(), frames)
+            loss = loss + notes["draft"]
         if model.critic is not None:
             fooling = fooling_loss(model.critic, decoded)
             last_layer = model.autoencoder.pixel_decoder.conv_out.weight
             weight = adaptive_weight(distance, fooling, last_layer, training.sum_over_processes)
             criticism = critic_loss(model.critic, frames, decoded)
             notes |= {"fooling": fooling, "critic": criticism}
-            loss = distance + weight * fooling + criticism
+            loss = loss + weight * fooling + criticism
         of_rows = {name: values.detach().view(len(clips), -1).mean(1) for name, values in notes.items()}
         return RowLosses.plain(loss.view(len(clips), -1).mean(1), **of_rows)
 
     critic = PatchCritic() if options.adversarial else None
+    draft = Draft(config) if options.drafts else None
     origin = {"the data": source.digest, "the network": str(config), "its training": str(options)}
-    training = Training(CriticisedAutoencoder(autoencoder, critic), spec, draw, losses, origin=origin)
+    training = Training(AssistedAutoencoder(autoencoder, critic, draft), spec, draw, losses, origin=origin)
     training.resume()
     training.model.train()
     run(training, on_save)

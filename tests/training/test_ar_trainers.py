@@ -19,7 +19,8 @@ from avgen_core.training import sizes
 from avgen_core.training.ar_diffusion import ARDiffusionOptions, GeneratorData, frame_errors, train_ar_diffusion
 from avgen_core.training.ar_latents import LatentVideos, Piece, encode_source, shard_plan
 from avgen_core.training.ar_vae import ARVAEOptions, reconstruction_psnr, train_ar_vae, with_temporal_layers
-from avgen_core.training.corpus import Corpus
+from avgen_core.training.autoencoder import psnr_of_each
+from avgen_core.training.corpus import Corpus, CorpusSpec, render_corpus
 from avgen_core.training.level_weights import LevelErrors, LevelWeighting
 from avgen_core.training.loop import Training
 from avgen_core.training.timesteps import TimestepSampler
@@ -87,14 +88,15 @@ def test_latents_of_another_encoder_or_another_folder_are_not_taken(source, tmp_
 # ---- autoencoder --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", ["frames", "adversarial", "temporal"])
+@pytest.mark.parametrize("stage", ["frames", "from nothing", "adversarial", "temporal"])
 def test_a_resumed_autoencoder_training_equals_an_uninterrupted_one(tmp_path, source, stage):
     def train(out: Path, steps: int) -> Training:
         if stage == "temporal":
             return train_ar_vae(
                 spec(out, steps, batch=2), source, with_temporal_layers(ar_vae()), ARVAEOptions(ClipSpec(4))
             )
-        return train_ar_vae(spec(out, steps), source, ar_vae(), ARVAEOptions(adversarial=stage == "adversarial"))
+        options = ARVAEOptions(adversarial=stage == "adversarial", drafts=stage == "from nothing")
+        return train_ar_vae(spec(out, steps), source, ar_vae(), options)
 
     whole = train(tmp_path / "whole", 4)
     train(tmp_path / "cut", 2)
@@ -118,12 +120,28 @@ def test_the_temporal_stage_begins_as_the_same_autoencoder_and_trains_nothing_el
     assert all("temporal" in name for name in changed)
 
 
-def test_reconstructions_get_better(tmp_path, data):
-    corpus = DioramaClips(Corpus(data), SIZE)
-    autoencoder = ar_vae()
-    before = reconstruction_psnr(autoencoder, corpus, ClipSpec(1), 20)
-    training = train_ar_vae(spec(tmp_path, 40, learning_rate=3e-3, ema_decay=0.9, workers=1), corpus, autoencoder)
-    assert reconstruction_psnr(training.average.autoencoder, corpus, ClipSpec(1), 20) > before + 2
+def test_from_nothing_an_autoencoder_learns_more_than_the_mean_image(tmp_path):
+    render_corpus(CorpusSpec(tmp_path / "corpus", shards=1, frames=2, size=SIZE))
+    clips = DioramaClips(Corpus(tmp_path / "corpus"), SIZE)
+    frames = torch.cat([torch.stack(list(clips.frames(video, 0, 2))) for video in range(len(clips.videos))])
+    mean_image = frames.mean(0, keepdim=True).expand_as(frames)
+    settings = spec(tmp_path / "out", 120, batch=16, learning_rate=3e-3, warmup=20, ema_decay=0.9)
+    training = train_ar_vae(settings, clips, wider_ar_vae(), ARVAEOptions(drafts=True))
+    learned = reconstruction_psnr(training.average.autoencoder, clips, ClipSpec(1), 96)
+    assert learned > psnr_of_each(mean_image, frames, span=1.0).mean() + 0.3
+
+
+def test_the_pictures_reach_the_codes_of_fresh_weights():
+    """With the official deviation of 0.02 they hardly do, and nothing can be learned."""
+    model, frames = wider_ar_vae(), torch.rand(8, 3, 1, 1).expand(-1, -1, SIZE, SIZE)
+    mean, logvar = model.posterior(frames)
+    assert mean.std(dim=0).mean() > (0.5 * logvar).exp().mean()
+    assert model.codes(mean[:, None]).std(dim=0).mean() > 5e-3
+
+
+def wider_ar_vae() -> ARVAE:
+    torch.manual_seed(2)
+    return ARVAE(replace(AR_VAE, encoder_width=64, decoder_width=64, latent_tokens=16))
 
 
 def test_a_critic_needs_frames_that_it_can_see(tmp_path, source):
