@@ -12,7 +12,7 @@ from .checkpoints.ar_diffusion_layout import TIMESTEPS
 from .media.decode import decode_run
 from .media.video import enlarged, write_video
 from .plan import AsynchronousPlan, BlockPlan, Savings, Window, cost, flow_sigmas
-from .prompts import PromptSchedule, parse_schedule, unknown_words, warning_text
+from .prompts import PromptSchedule, parse_schedule
 from .rollout.archive import SUFFIX, pack_run, unpack_run
 from .rollout.executor import Prompts
 from .rollout.generate import Order, Progress, prepare
@@ -161,18 +161,18 @@ def plan(options: argparse.Namespace) -> None:
 
 
 def _prompts(options: argparse.Namespace, model: System) -> Prompts:
-    def schedule(text: str) -> PromptSchedule:
-        read = parse_schedule(
+    def schedule(text: str, *, negative: bool) -> PromptSchedule:
+        parsed = parse_schedule(
             text, fps=model.fps, frames=options.frames, chunk=_or(options.block, BLOCK), blend=options.blend
         )
-        return read if model.vocabulary else model.classes.schedule(read)
+        reading = model.understand(parsed, negative=negative)
+        for remark in reading.remarks:
+            print(f"warning: {remark}", file=sys.stderr)
+        return reading.schedule
 
-    positive = schedule(options.prompt)
-    unknown = [word for text in positive.texts() for word in unknown_words(text, model.vocabulary or ())]
-    if model.vocabulary and unknown:
-        print(f"warning: {warning_text(unknown)}", file=sys.stderr)
+    positive = schedule(options.prompt, negative=False)
     print(positive.describe(model.fps))
-    return Prompts(positive, schedule(options.negative) if options.negative else None)
+    return Prompts(positive, schedule(options.negative, negative=True) if options.negative else None)
 
 
 def _make(options: argparse.Namespace, earlier: Path | None) -> None:

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from .loaders import AVGenLoadARDiffusion, AVGenLoadEmbedded
+from .loaders import AVGenLoadARDiffusion, AVGenLoadEmbedded, AVGenLoadUpscaler
 from .prompts import AVGenClassSchedule, AVGenPromptSchedule
 from .runs import AVGenLoadRun, AVGenRunToLatent, AVGenSaveRun
 from .samplers import AVGenSampleCausal
@@ -12,6 +12,7 @@ from .video import AVGenDecodeRun, AVGenEncodeFrames
 NODES: list[type[io.ComfyNode]] = [
     AVGenLoadEmbedded,
     AVGenLoadARDiffusion,
+    AVGenLoadUpscaler,
     AVGenPromptSchedule,
     AVGenClassSchedule,
     AVGenBlockSchedule,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..avgen_core.prompts import PromptSchedule, Segment, parse_schedule, unknown_words, warning_text
+from ..avgen_core.prompts import PromptSchedule, Reading, Segment, parse_schedule
 from . import host, types
 
 TEXT_TOOLTIP = (
@@ -72,12 +72,12 @@ class AVGenPromptSchedule(io.ComfyNode):
                 types.Model.Input(
                     "model",
                     optional=True,
-                    tooltip="Connect it to be warned of words that the model does not know.",
+                    tooltip="Connect it to see how the model reads words that it does not know.",
                 ),
             ],
             outputs=[
                 types.Prompts.Output(display_name="prompts", tooltip="A prompt for every frame."),
-                io.String.Output(display_name="understood", tooltip="The schedule as it was read, and warnings."),
+                io.String.Output(display_name="understood", tooltip="The schedule as it will be read, and warnings."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -87,12 +87,12 @@ class AVGenPromptSchedule(io.ComfyNode):
         cls, text: str, fps: float, frames: int, chunk: int, blend: int, model: host.HostModel | None = None
     ) -> io.NodeOutput:
         schedule = parse_schedule(text, fps=fps, frames=frames, chunk=chunk, blend=blend)
-        understood = schedule.describe(fps)
-        vocabulary = model.system.vocabulary if model else None
-        unknown = unknown_words(" ".join(schedule.texts()), vocabulary) if vocabulary else []
-        said = f"Warning: {warning_text(unknown)}" if unknown else f"Prompts understood: {len(schedule.segments)}"
-        host.tell(cls, said, warning=bool(unknown))
-        return io.NodeOutput(schedule, f"{understood}\n{said}" if unknown else understood)
+        reading = model.system.understand(schedule) if model else Reading(schedule)
+        understood = reading.schedule.describe(fps)
+        warning = "\n".join(f"Warning: {remark}" for remark in reading.remarks)
+        host.tell(cls, warning or f"Prompts understood: {len(schedule.segments)}", warning=bool(warning))
+        # The sampler reads the words again: it knows whether they are what to lead away from.
+        return io.NodeOutput(schedule, f"{understood}\n{warning}" if warning else understood)
 
 
 class AVGenClassSchedule(io.ComfyNode):

@@ -106,9 +106,11 @@ class AVGenSampleCausal(io.ComfyNode):
         start_latents: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
         system, denoiser = model.system, model.denoiser(guidance)
+        asked = system.understand(prompts)
+        avoided = system.understand(negative, negative=True) if negative else None
         order = Order(
             plan=schedule or system.default_plan,
-            prompts=Prompts(prompts, negative),
+            prompts=Prompts(asked.schedule, avoided.schedule if avoided else None),
             frames=frames,
             seed=seed,
             fps=system.fps,
@@ -122,7 +124,9 @@ class AVGenSampleCausal(io.ComfyNode):
         text = report(run)
         if job.new_frames != frames:
             text += f"\nasked for {frames} new frames, made {job.new_frames}: whole blocks of {job.recipe.plan.block}"
-        host.tell(cls, text)
+        remarks = (*asked.remarks, *(avoided.remarks if avoided else ()))
+        text += "".join(f"\nWarning: {remark}" for remark in remarks)
+        host.tell(cls, text, warning=bool(remarks))
         return io.NodeOutput(run, text)
 
     @classmethod

@@ -94,8 +94,15 @@ def decode(run: str, **inputs: Any) -> Node:
     return Node("decode", "AVGenDecodeRun", {"run": From(run), "vae": From("model", "vae"), **inputs})
 
 
-def enlarge(images: From, name: str = "enlarge") -> Node:
-    return Node(name, "ImageScale", {"image": images, **ENLARGED}, "Enlarge")
+def upscale(images: From) -> tuple[Node, ...]:
+    """Frames of the embedded model (64 pixels) to 512: the small upscaler makes 256 of them, scaling the rest."""
+    upscaled = {"upscale_model": From("upscaler"), "image": images}
+    doubled = {"image": From("upscale"), "upscale_method": "lanczos", "scale_by": 2.0}
+    return (
+        Node("upscaler", "AVGenLoadUpscaler"),
+        Node("upscale", "ImageUpscaleWithModel", upscaled),
+        Node("enlarge", "ImageScaleBy", doubled, "Enlarge"),
+    )
 
 
 def create(images: str = "enlarge") -> Node:
@@ -108,7 +115,7 @@ def saved(prefix: str) -> Column:
 
 
 def to_video(run: str, prefix: str) -> tuple[Column, Column]:
-    frames = (decode(run), enlarge(From("decode", "images")), create())
+    frames = (decode(run), *upscale(From("decode", "images")), create())
     return Column("Video", 300, frames), saved(prefix)
 
 
@@ -282,8 +289,8 @@ EXTEND_VIDEO = Template(
             400,
             (
                 decode("sample", start=GIVEN),
-                enlarge(From("decode", "images")),
-                enlarge(From("frames", "images"), "enlarge_earlier"),
+                *upscale(From("decode", "images")),
+                Node("enlarge_earlier", "ImageScale", {"image": From("frames", "images"), **ENLARGED}, "Enlarge"),
                 Node("join", "ImageBatch", {"image1": From("enlarge_earlier"), "image2": From("enlarge")}),
                 create("join"),
             ),

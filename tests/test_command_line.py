@@ -46,10 +46,10 @@ def test_extend_goes_on_exactly(cat, tmp_path):
         assert np.array_equal(mine, theirs)
 
 
-def test_unknown_words_are_named_with_the_nearest_known_ones(tmp_path):
+def test_unknown_words_are_read_as_the_nearest_known_sentence(tmp_path):
     done = avgen("generate", "--prompt", "a tigre runs", "--frames", 4, "--steps", 1, "--output", tmp_path / "a.mp4")
-    assert '"tigre"' in done.stderr
-    assert "tiger" in done.stderr
+    assert '"tigre" as "a tiger"' in done.stderr
+    assert "a tiger runs right in a green meadow" in done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -198,6 +198,7 @@ def test_no_weight_file_is_over_15_mb() -> None:
 
 
 def test_the_embedded_model_is_within_16_mb() -> None:
-    weights = [path.stat().st_size for path in (ROOT / "models" / "demo").glob("*.safetensors")]
-    assert len(weights) == 3
-    assert sum(weights) <= 16_000_000
+    weights = {path.stem: path.stat().st_size for path in (ROOT / "models" / "demo").glob("*.safetensors")}
+    assert set(weights) == {"autoencoder", "causal_dit", "text_encoder", "upscaler"}
+    assert weights.pop("upscaler") <= 1_500_000
+    assert sum(weights.values()) <= 16_000_000

@@ -5,19 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 
-from ..systems.embedded import FOLDER, EmbeddedModel, load_embedded
+from ..systems.embedded import FOLDER, GUIDANCE, EmbeddedModel, load_embedded
 from .classifier import load_classifier
-from .evaluate import GUIDANCE, Settings, Trial, evaluate
+from .confusion import write_confusions
+from .evaluate import evaluate
+from .features import load_features
+from .lpips import load_lpips
 from .report import table
 from .sheet import write_sheet
+from .trial import Settings, Trial
 
 SYSTEMS: dict[str, Callable[[Path], EmbeddedModel]] = {"embedded": load_embedded}
-QUICK = {"clips": 4, "long_frames": 64, "long_clips": 1, "steps": 4}
-SETTINGS = ("clips", "frames", "long_frames", "long_clips", "seed", "guidance", "steps")
+QUICK = {"clips": 4, "switch_clips": 2, "switch_at": 12, "long_frames": 64, "long_clips": 1, "steps": 4}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,10 +29,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--json", type=Path, required=True, metavar="FILE.json", help="where the result is written")
     add("--sheet", type=Path, metavar="FILE.png", help="draw the worst and the best clips")
-    add("--clips", type=int, help="short clips, each of a random held-out combination (default: 60)")
+    add("--confusion", type=Path, metavar="FILE.png", help="draw what was seen for what was wanted, by attribute")
+    add(
+        "--features", type=Path, metavar="FOLDER", help="weights for Fréchet distances and LPIPS; without: not measured"
+    )
+    add("--clips", type=int, help="short clips, each of a random held-out combination (default: 300)")
     add("--frames", type=int, help="frames of a short clip; the last 12 are judged (default: 24)")
-    add("--long", type=int, dest="long_frames", help="frames of the long videos, 0 = none (default: 256)")
-    add("--long-clips", type=int, help="how many long videos (default: 6)")
+    add("--switches", type=int, dest="switch_clips", help="videos of each kind of switch, 0 = none (default: 150)")
+    add("--switch-at", type=int, help="frame at which the prompt switches; 24 more follow (default: 24)")
+    add("--long", type=int, dest="long_frames", help="frames of the long videos, 0 = none (default: 1024)")
+    add("--long-clips", type=int, help="how many long videos (default: 8)")
     add("--system", choices=SYSTEMS, default="embedded", help="what is evaluated (default: embedded)")
     add("--models", type=Path, default=FOLDER, help="folder of the weight files (default: models/demo)")
     add("--seed", type=int, help="of captions, noise and renders (default: 0)")
@@ -40,21 +50,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def settings_from(options: argparse.Namespace) -> Settings:
     """Options that were given, then those of --quick, then the defaults."""
-    given = {name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None}
+    given = {field.name: getattr(options, field.name) for field in fields(Settings)}
+    given = {name: value for name, value in given.items() if value is not None}
     return Settings(**{**(QUICK if options.quick else {}), **given})
 
 
+def trial_from(options: argparse.Namespace) -> Trial:
+    """The model and its judges, loaded."""
+    folder = options.features
+    return Trial(
+        SYSTEMS[options.system](options.models),
+        load_classifier(),
+        settings_from(options),
+        features=load_features(folder) if folder else None,
+        lpips=load_lpips(folder) if folder else None,
+    )
+
+
 def run(options: argparse.Namespace) -> None:
-    """Evaluate, print the table, write the JSON and the sheet."""
+    """Evaluate, print the settings and the table, write the JSON and the pictures."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    trial = Trial(SYSTEMS[options.system](options.models), load_classifier(), settings_from(options))
+    trial = trial_from(options)
+    print(trial.describe(), flush=True)
     outcome = evaluate(trial)
     result = {"system": options.system, **outcome.to_json()}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(result, indent=2) + "\n")
     if options.sheet:
         write_sheet(options.sheet, outcome.judged)
+    if options.confusion:
+        write_confusions(options.confusion, outcome.judged)
     print(table(outcome.measures))
     verdicts = [measure.passed for measure in outcome.measures if measure.target is not None]
     print(f"{sum(verdicts)} of {len(verdicts)} targets met in {outcome.seconds['all']:.0f} s: {options.json}")

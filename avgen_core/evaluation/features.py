@@ -6,7 +6,7 @@ Neither was made for this, so distances are only comparable with distances of th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -50,15 +50,20 @@ def load_features(folder: Path) -> FeatureNetworks:
     Raises:
         FileNotFoundError: a file is missing; the message says where it can be had.
     """
-    for name, source in SOURCES.items():
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"the features folder {folder} has no {name}: {source}")
+    check_files(folder, SOURCES)
     video = ShotFeatures()
     stored = torch.load(folder / VIDEO_WEIGHTS, map_location="cpu", weights_only=True)
     video.load_state_dict({name: value for name, value in stored.items() if name.startswith("SDDCNN.")})
     frames = SqueezeNet()
     frames.load_state_dict(read_openvino(folder / FRAME_LAYERS, folder / FRAME_WEIGHTS))
     return FeatureNetworks(_VideoExtractor(video.eval()), _FrameExtractor(frames.eval()))
+
+
+def check_files(folder: Path, sources: Mapping[str, str]) -> None:
+    """Raises FileNotFoundError for the first file that the folder lacks; `sources` says where each can be had."""
+    for name, source in sources.items():
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"the features folder {folder} has no {name}: {source}")
 
 
 @dataclass(frozen=True)
@@ -161,6 +166,7 @@ FIRES = {  # input channels, squeezed channels, channels of each expansion
     "fire9": (512, 64, 256),
 }
 POOLED_BEFORE = ("fire2", "fire4", "fire6")
+STAGES = ("fire3", "fire5", "fire6", "fire7", "fire8", "fire9")
 
 
 class SqueezeNet(nn.Module):
@@ -175,14 +181,21 @@ class SqueezeNet(nn.Module):
             self.layers[f"{name}/expand3x3"] = nn.Conv2d(squeezed, expanded, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.stages(x)[-1].mean(dim=(2, 3))
+
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """The features of conv1 and of `STAGES`: the seven stages of LPIPS, each (B, C, h, w)."""
         x = self.layers["conv1"](x).relu()
+        stages = [x]
         for name in FIRES:
             if name in POOLED_BEFORE:
                 x = functional.max_pool2d(x, 3, 2, ceil_mode=True)
             squeezed = self.layers[f"{name}/squeeze1x1"](x).relu()
             expanded = [self.layers[f"{name}/expand{size}"](squeezed) for size in ("1x1", "3x3")]
             x = torch.cat(expanded, dim=1).relu()
-        return x.mean(dim=(2, 3))
+            if name in STAGES:
+                stages.append(x)
+        return stages
 
 
 def read_openvino(layers: Path, weights: Path) -> dict[str, Tensor]:

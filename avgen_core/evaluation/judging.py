@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from ..networks.image_autoencoder import ImageAutoencoder
 from ..training.autoencoder import to_unit
 from ..training.corpus import clip_seed
 from .classifier import WINDOW
+from .measures import wilson
+from .report import Measure, against_ceiling
 
 ASKED = ("subject", "scene", "direction", "action", "time", "weather")
 
@@ -41,6 +44,12 @@ def tally(wanted: list[dict[str, str]], seen: list[dict[str, str]]) -> dict[str,
         hits = [s[name] == w[name] for w, s in zip(wanted, seen, strict=True) if name in w]
         tallies[name] = Tally(sum(hits), len(hits))
     return tallies
+
+
+def share_measure(name: str, found: Tally, ceiling: Tally, **fields: Any) -> Measure:
+    """How often something was right, against how often it is in renders."""
+    interval = wilson(found.right, found.count)
+    return against_ceiling(name, found.share, interval, found.count, ceiling.share, **fields)
 
 
 def last_window(videos: np.ndarray) -> np.ndarray:

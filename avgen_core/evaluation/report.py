@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from .measures import Interval
+
+
+class Goal(str, Enum):
+    """How a score is compared with its target."""
+
+    AT_LEAST = "at least"
+    AT_MOST = "at most"
+    WITHIN = "within"  # this far from 1, on either side
+
+
+SIGNS = {Goal.AT_LEAST: ">=", Goal.AT_MOST: "<=", Goal.WITHIN: "1 +-"}
 
 
 @dataclass(frozen=True)
@@ -19,7 +31,7 @@ class Measure:
         ceiling: the same measurement on fresh renders of the same attributes; None where it has no meaning.
         reconstruction: the same measurement on those renders after the autoencoder, which no video of it can beat.
         against: what `reference` is; the score is `value / reference`, or `value` itself without a reference.
-        target: the least score that passes; None for a value that is only reported.
+        target: what the score is compared with, as `goal` says; None for a value that is only reported.
     """
 
     name: str
@@ -32,6 +44,7 @@ class Measure:
     against: str = ""
     reference: float | None = None
     target: float | None = None
+    goal: Goal = Goal.AT_LEAST
 
     @property
     def score(self) -> float:
@@ -42,7 +55,12 @@ class Measure:
 
     @property
     def passed(self) -> bool | None:
-        return None if self.target is None else round(self.score, 6) >= self.target
+        if self.target is None:
+            return None
+        if self.goal is Goal.AT_LEAST:
+            return round(self.score, 6) >= self.target
+        distance = abs(self.score - 1) if self.goal is Goal.WITHIN else self.score
+        return round(distance, 6) <= self.target
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; numbers that are not finite become null."""
@@ -59,6 +77,7 @@ class Measure:
             "unit": self.unit,
             "count": self.count,
             "against": self.against,
+            "goal": self.goal.value,
             **{name: _finite(number) for name, number in numbers.items()},
             "interval": [_finite(bound) for bound in self.interval],
             "passed": self.passed,
@@ -84,9 +103,10 @@ def table(measures: list[Measure]) -> str:
     for m in measures:
         verdict = {None: "", True: "pass", False: "FAIL"}[m.passed]
         bounds = f"{_cell(m.interval[0])}..{_cell(m.interval[1])}"
-        unit = "" if m.unit == "share" else f" {m.unit}"
+        unit = f" {m.unit}" if m.unit not in ("share", "") else ""
         cells = (f"{_cell(m.value)}{unit}", bounds, str(m.count), _cell(m.ceiling), _cell(m.score))
-        rows.append((m.name, *cells, m.against or "value", _cell(m.target), verdict))
+        target = "-" if m.target is None else f"{SIGNS[m.goal]} {_cell(m.target)}"
+        rows.append((m.name, *cells, m.against or "value", target, verdict))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)

@@ -1,12 +1,13 @@
 """Many videos at once: the executor works on frames that each hold one latent of every video.
 
 The embedded network is so small that one video leaves the processor waiting; a batch of thirty is several times faster.
-Every video has the noise it would have alone, so its pictures differ from its own run's only by rounding.
+Every video has the noise it would have alone, so its pictures differ from its own run's only by rounding. Prompts may
+change on the way; to the executor, every video is a guidance branch with prompts of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,25 +15,24 @@ import torch
 from torch import Tensor
 
 from ..media.decode import decode_latents
-from ..plan import Action, BlockPlan
-from ..prompts import PromptSchedule
-from ..prompts.schedule import Segment
+from ..plan import Action, AsynchronousPlan, BlockPlan, OnSwitch
+from ..prompts import PromptSchedule, Segment
 from ..rollout.cache import CacheView
-from ..rollout.denoiser import FrameGrid, Request
-from ..rollout.executor import Executor, Prompts
+from ..rollout.denoiser import FrameGrid, PromptMix, Request
+from ..rollout.executor import Executor
 from ..rollout.noise import SeededNoise
 from ..rollout.process import FlowMatching
 from ..systems.embedded import EmbeddedModel
 
 OnProgress = Callable[[float], None]
-UNUSED_PROMPTS = Prompts(PromptSchedule((Segment(0, "one caption a video"),)))
+Prompt = str | PromptSchedule
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How captions become videos; video i has the seed `seed + i`."""
+    """How prompts become videos; video i has the seed `seed + i`."""
 
-    plan: BlockPlan
+    plan: BlockPlan | AsynchronousPlan
     guidance: float
     seed: int = 0
     batch: int = 30
@@ -48,27 +48,65 @@ class ManyNoise:
         return torch.stack([source.draw(frame, purpose, index, shape[1:]) for source in self.sources])
 
 
+@dataclass(frozen=True)
+class ManyPrompts:
+    """The prompts of B videos, each a schedule without blends."""
+
+    schedules: tuple[PromptSchedule, ...]
+
+    @classmethod
+    def of(cls, prompts: Sequence[Prompt]) -> ManyPrompts:
+        """Texts hold for a whole video.
+
+        Raises:
+            ValueError: a schedule blends its prompts, which would need text keys of every frame's mix.
+        """
+        schedules = tuple(PromptSchedule((Segment(0, p),)) if isinstance(p, str) else p for p in prompts)
+        if any(schedule.blend or any(segment.blend for segment in schedule.segments) for schedule in schedules):
+            raise ValueError("videos that are made together cannot blend their prompts: use schedules with blend 0")
+        return cls(schedules)
+
+    def at(self, pixel_frame: int, branches: int) -> tuple[PromptMix, ...]:
+        """The prompt of each video at a pixel frame."""
+        return tuple(schedule.at(pixel_frame) for schedule in self.schedules)
+
+    def texts(self) -> tuple[str, ...]:
+        """Every text once."""
+        return tuple(dict.fromkeys(text for schedule in self.schedules for text in schedule.texts()))
+
+    def check(self, plan: BlockPlan | AsynchronousPlan) -> None:
+        """Raises ValueError where one video's switch would recache the frames of a video that does not switch."""
+        if plan.on_switch is OnSwitch.RECACHE and len({schedule.switches() for schedule in self.schedules}) > 1:
+            raise ValueError(
+                "with a plan that recaches on a switch, videos that are made together have to switch at the same "
+                "frames: make them in separate batches, or use a plan that keeps its cache"
+            )
+
+
 class ManyDenoiser:
-    """Denoises B videos in lockstep, each under one caption; a frame's latent is (B, C, H, W)."""
+    """Denoises B videos in lockstep, each under its own prompts; a frame's latent is (B, C, H, W)."""
 
     grid = FrameGrid()
     process = FlowMatching()
-    branches = 1  # for the executor, whose prompts are not used: guidance is a matter of the batch here
 
-    def __init__(self, model: EmbeddedModel, captions: list[str], guidance: float) -> None:
+    def __init__(self, model: EmbeddedModel, prompts: ManyPrompts, guidance: float) -> None:
         self.network, self.guidance = model.dit, guidance
         self.fingerprint = model.fingerprint
-        self.latent_shape = (len(captions), *model.latent_shape)
-        prompts = captions if guidance == 1.0 else [*captions, ""]
-        self.text = self.network.text_keys(torch.stack([model.encode_text(prompt) for prompt in prompts]))
-        count = len(captions)
-        self.prompt_of_row = torch.arange(count)
-        if guidance != 1.0:
-            self.prompt_of_row = torch.cat([self.prompt_of_row, torch.full((count,), count)])
+        self.branches = len(prompts.schedules)
+        self.latent_shape = (self.branches, *model.latent_shape)
+        texts = prompts.texts() if guidance == 1.0 else tuple(dict.fromkeys((*prompts.texts(), "")))
+        self.index = {text: i for i, text in enumerate(texts)}
+        self.text = self.network.text_keys(torch.stack([model.encode_text(text) for text in texts]))
+
+    def _prompt_of_frame(self, prompts: tuple[tuple[PromptMix, ...], ...]) -> Tensor:
+        """Indices into the text keys, (rows, F): the videos, and with guidance as many rows without a prompt."""
+        wanted = torch.tensor([[self.index[text] for ((text, _),) in video] for video in prompts])
+        return wanted if self.guidance == 1.0 else torch.cat([wanted, torch.full_like(wanted, self.index[""])])
 
     def predict(self, request: Request) -> Tensor:
         """Guided velocity (F, B, C, H, W)."""
-        queries, rows = request.step.queries, len(self.prompt_of_row)
+        queries, prompt_of_frame = request.step.queries, self._prompt_of_frame(request.prompts)
+        rows = len(prompt_of_frame)
         stored = [(i, q.frame) for i, q in enumerate(queries) if q.action in (Action.COMMIT, Action.RECACHE)]
         view = CacheView(request.cache, request.step.context, stored)
         latents = request.latents.permute(1, 2, 0, 3, 4)
@@ -76,7 +114,7 @@ class ManyDenoiser:
             latents.repeat(rows // len(latents), 1, 1, 1, 1),
             torch.tensor([[q.timestep for q in queries]]).expand(rows, -1),
             self.text,
-            self.prompt_of_row[:, None].expand(-1, len(queries)),
+            prompt_of_frame,
             positions=torch.tensor([q.position for q in queries], dtype=torch.float64),
             groups=torch.tensor([q.group for q in queries]),
             cache=view,
@@ -90,16 +128,17 @@ class ManyDenoiser:
 
 def sample_latents(
     model: EmbeddedModel,
-    captions: list[str],
+    prompts: Sequence[Prompt],
     frames: int,
     sampling: Sampling,
     on_progress: OnProgress = lambda share: None,
 ) -> Tensor:
     """Latents (B, F, C, H, W) of one batch of videos; the first has the seed `sampling.seed`."""
+    many = ManyPrompts.of(prompts)
+    many.check(sampling.plan)
     with torch.inference_mode():
-        noise = ManyNoise(tuple(SeededNoise(sampling.seed + i) for i in range(len(captions))))
-        denoiser = ManyDenoiser(model, captions, sampling.guidance)
-        executor = Executor(denoiser, sampling.plan, UNUSED_PROMPTS, noise)
+        noise = ManyNoise(tuple(SeededNoise(sampling.seed + i) for i in range(len(prompts))))
+        executor = Executor(ManyDenoiser(model, many, sampling.guidance), sampling.plan, many, noise)
         total = sum(1 for _ in executor.remaining(frames))
         finished = []
         for done in executor.run(frames):
@@ -110,18 +149,18 @@ def sample_latents(
 
 def sample_videos(
     model: EmbeddedModel,
-    captions: list[str],
+    prompts: Sequence[Prompt],
     frames: int,
     sampling: Sampling,
     on_progress: OnProgress = lambda share: None,
 ) -> np.ndarray:
-    """One video a caption, (N, F, size, size, 3) uint8. `on_progress` hears the share of the work that is done."""
+    """One video a prompt, (N, F, size, size, 3) uint8. `on_progress` hears the share of the work that is done."""
     videos = []
-    for start in range(0, len(captions), sampling.batch):
-        some = captions[start : start + sampling.batch]
+    for start in range(0, len(prompts), sampling.batch):
+        some = prompts[start : start + sampling.batch]
 
-        def on_batch(share: float, before: int = start, batch: list[str] = some) -> None:
-            on_progress((before + share * len(batch)) / len(captions))
+        def on_batch(share: float, before: int = start, batch: Sequence[Prompt] = some) -> None:
+            on_progress((before + share * len(batch)) / len(prompts))
 
         seeded = replace(sampling, seed=sampling.seed + start)
         latents = sample_latents(model, some, frames, seeded, on_batch)

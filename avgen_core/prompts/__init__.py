@@ -2,17 +2,18 @@
 
 from .classes import Classes
 from .grammar import parse_schedule
+from .reading import Reading
 from .schedule import PromptSchedule, Segment
 from .source import PromptScheduleError
-from .vocabulary import UnknownWord, unknown_words, warning_text
+from .vocabulary import unknown_words, words_of
 
 __all__ = [
     "Classes",
     "PromptSchedule",
     "PromptScheduleError",
+    "Reading",
     "Segment",
-    "UnknownWord",
     "parse_schedule",
     "unknown_words",
-    "warning_text",
+    "words_of",
 ]

@@ -60,8 +60,7 @@ class Classes:
 
     def schedule(self, names: PromptSchedule) -> PromptSchedule:
         """A schedule of class names or numbers as one of prompts. Raises ValueError for an unknown class."""
-        segments = tuple(replace(segment, text=self.prompt(segment.text)) for segment in names.segments)
-        return replace(names, segments=segments)
+        return names.translated({text: self.prompt(text) for text in names.texts()})
 
     def __str__(self) -> str:
         if len(self.names) == 1:

@@ -89,6 +89,10 @@ class PromptSchedule:
         """Every text once, in the order of first use: what a text encoder has to encode."""
         return tuple(dict.fromkeys(segment.text for segment in self.segments))
 
+    def translated(self, texts: Mapping[str, str]) -> PromptSchedule:
+        """The same schedule with `texts[text]` in the place of every text."""
+        return replace(self, segments=tuple(replace(s, text=texts[s.text]) for s in self.segments))
+
     def switches(self) -> tuple[int, ...]:
         """The frames at which a new segment starts; frame 0 is not among them."""
         return tuple(segment.start for segment in self.segments[1:])

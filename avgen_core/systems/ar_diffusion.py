@@ -17,7 +17,7 @@ from ..checkpoints.files import CheckpointError, encoder_digest
 from ..networks.ar_diffusion_dit import ARDiffusionDiT
 from ..networks.ar_vae import ARVAE
 from ..plan import Action, WindowedAsynchronousPlan
-from ..prompts import Classes
+from ..prompts import Classes, PromptSchedule, Reading
 from ..rollout.cache import CacheView
 from ..rollout.denoiser import FrameGrid, PromptMix, Request
 from ..rollout.process import VariancePreserving
@@ -131,7 +131,6 @@ class ARDiffusionModel:
     fps: float = FPS
     guidance: float = GUIDANCE
     class_names: tuple[str, ...] = ()  # official checkpoints hold none
-    vocabulary: tuple[str, ...] | None = None  # it reads no words
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -175,6 +174,10 @@ class ARDiffusionModel:
         """Move both networks."""
         self.network.to(device)
         self.autoencoder.network.to(device)
+
+    def understand(self, schedule: PromptSchedule, *, negative: bool = False) -> Reading:
+        """Names and numbers of classes."""
+        return Reading(self.classes.schedule(schedule))
 
     def denoiser(self, guidance: float) -> ARDiffusionDenoiser:
         return ARDiffusionDenoiser(self, guidance)

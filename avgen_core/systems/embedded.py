@@ -14,8 +14,9 @@ from ..networks.causal_dit import CausalDiT, CausalDiTConfig
 from ..networks.image_autoencoder import ImageAutoencoder, ImageAutoencoderConfig
 from ..networks.text_encoder import TextEncoder, TextEncoderConfig
 from ..plan import AsynchronousPlan, BlockPlan, OnSwitch, Window, flow_sigmas
-from ..prompts import Classes
+from ..prompts import Classes, PromptSchedule, Reading
 from ..rollout.denoiser import FrameGrid
+from . import diorama_sentences
 from .asynchronous import AsynchronousSettings
 from .causal_wan import CausalWanDenoiser
 
@@ -48,11 +49,6 @@ class EmbeddedModel:
     fps: float = 8.0
     guidance: float = GUIDANCE
 
-    @property
-    def vocabulary(self) -> tuple[str, ...]:
-        """Words that the text encoder knows."""
-        return self.text_encoder.config.vocabulary
-
     @cached_property
     def classes(self) -> Classes:
         """Its subjects, for graphs that ask for classes."""
@@ -82,6 +78,10 @@ class EmbeddedModel:
                 f"the embedded model makes {self.size}x{self.size} pixels, not {width}x{height}: "
                 "scale its frames afterwards, or scale the frames you give it"
             )
+
+    def understand(self, schedule: PromptSchedule, *, negative: bool = False) -> Reading:
+        """Texts with words that it does not know as the nearest sentences that it knows."""
+        return diorama_sentences.read(schedule, self.text_encoder.config.vocabulary, negative=negative)
 
     @torch.no_grad()
     def encode_text(self, text: str) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ..prompts import Classes
+from ..prompts import Classes, PromptSchedule, Reading
 from ..rollout.denoiser import Denoiser
 from ..rollout.orders import RunPlan
 from .asynchronous import AsynchronousSettings
@@ -31,8 +31,7 @@ class FrameAutoencoder(Protocol):
 class System(Protocol):
     """A model ready to make videos.
 
-    guidance: the one it was tuned with; size: pixels of a frame's sides; classes: what can be asked for by name;
-    vocabulary: the words it knows, or None where words are not counted.
+    guidance: the one it was tuned with; size: pixels of a frame's sides; classes: what can be asked for by name.
     """
 
     fps: float
@@ -50,14 +49,14 @@ class System(Protocol):
     def classes(self) -> Classes: ...
 
     @property
-    def vocabulary(self) -> tuple[str, ...] | None: ...
-
-    @property
     def default_plan(self) -> RunPlan: ...
 
     def asynchronous_plan(self, settings: AsynchronousSettings) -> RunPlan: ...
 
     def check_size(self, width: int, height: int) -> None:
         """Raises ValueError for frames of another size."""
+
+    def understand(self, schedule: PromptSchedule, *, negative: bool = False) -> Reading:
+        """What is made of the words of a schedule. Raises ValueError for what cannot be asked for."""
 
     def denoiser(self, guidance: float) -> Denoiser: ...

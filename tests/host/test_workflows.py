@@ -103,10 +103,10 @@ def test_no_client_need_be_connected(server: ComfyServer) -> None:
     prompt_id = json.loads(server.request("/prompt", {"prompt": workflow}))["prompt_id"]
     server.run(graph(last=("PreviewAny", {"source": "queued after it"})))
     assert server.get(f"/history/{prompt_id}")[prompt_id]["status"]["status_str"] == "success"
-    assert '"zebra" is not a word' in server.log()
+    assert '("zebra" as "a brown horse")' in server.log()
 
 
-def test_unknown_words_are_named_with_known_ones(server: ComfyServer) -> None:
+def test_unknown_words_are_read_as_a_known_sentence(server: ComfyServer) -> None:
     workflow = graph(
         model=("AVGenLoadEmbedded", {}),
         prompts=(
@@ -116,6 +116,6 @@ def test_unknown_words_are_named_with_known_ones(server: ComfyServer) -> None:
         shown=("PreviewAny", {"source": ["prompts", 1]}),
     )
     run = server.run(workflow)
-    expected = 'Warning: "catt" is not a word the embedded model knows; nearest: cat'
+    expected = 'Warning: "a catt walks left" is read as "an orange cat walks left in a green meadow"'
     assert [said.node for said in run.texts if expected in said.text] == ["prompts"]
     assert expected in run.outputs["shown"]["text"][0]

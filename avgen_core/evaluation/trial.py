@@ -1,0 +1,114 @@
+"""What is evaluated, by what, and how much of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from ..diorama import Attributes, sample_attributes
+from ..plan import flow_sigmas
+from ..systems.embedded import GUIDANCE, SHIFT, EmbeddedModel
+from .classifier import WINDOW, AttributeClassifier
+from .features import FeatureNetworks
+from .lpips import Lpips
+from .sampling import Sampling
+
+RENDERS = 3  # fresh renders of each combination for a ceiling
+LONG_PART = 64  # frames at each end of a long video that are judged
+SEEDS = {
+    "captions": 1,
+    "long captions": 2,
+    "renders": 3,
+    "long renders": 4,
+    "switches of one": 5,
+    "switches of two": 6,
+    "switch renders": 7,
+    "feature renders": 8,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is measured.
+
+    Args:
+        clips: short videos with one prompt, of `frames` frames each.
+        switch_clips: videos of each kind of prompt switch; 0 leaves them out.
+        switch_at: the frame at which the prompt switches.
+        long_frames: frames of each of the `long_clips` long videos; 0 leaves them out.
+        steps: denoising steps; None keeps the model's own plan.
+    """
+
+    clips: int = 300
+    frames: int = 24
+    switch_clips: int = 150
+    switch_at: int = 24
+    long_frames: int = 1024
+    long_clips: int = 8
+    seed: int = 0
+    guidance: float = GUIDANCE
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.clips < 1 or self.frames < WINDOW:
+            raise ValueError(f"at least 1 clip of {WINDOW} frames is needed, got {self.clips} of {self.frames}")
+        if self.switch_at < 1:
+            raise ValueError(f"a prompt can switch at frame 1 at least, not at {self.switch_at}")
+        if self.long_frames and self.long_frames < LONG_PART:
+            raise ValueError(f"long videos need at least {LONG_PART} frames, got {self.long_frames}; 0 leaves them out")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A model and its judges. Without `features` and `lpips`, what needs them is not measured."""
+
+    model: EmbeddedModel
+    classifier: AttributeClassifier
+    settings: Settings
+    features: FeatureNetworks | None = None
+    lpips: Lpips | None = None
+
+    def __post_init__(self) -> None:
+        if self.features and self.settings.clips < 2:
+            raise ValueError("Fréchet distances need at least 2 clips, got 1")
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        return np.random.default_rng((self.settings.seed, SEEDS[purpose]))
+
+    def attributes(self, purpose: str, count: int) -> list[Attributes]:
+        """Held-out combinations."""
+        rng = self.rng(purpose)
+        return [sample_attributes(rng, held_out=True) for _ in range(count)]
+
+    def sampling(self) -> Sampling:
+        plan = self.model.default_plan
+        if self.settings.steps is not None:
+            plan = replace(plan, sigmas=flow_sigmas(self.settings.steps, SHIFT))
+        return Sampling(plan, self.settings.guidance, self.settings.seed)
+
+    def render_seed(self, purpose: str) -> int:
+        return int(self.rng(purpose).integers(2**31))
+
+    def describe(self) -> str:
+        """The model, the settings and the plan, two lines."""
+        settings = ", ".join(f"{name} {value}" for name, value in asdict(self.settings).items() if value is not None)
+        plan = self.sampling().plan
+        sizes = f"{len(plan.sigmas)} steps, blocks of {plan.block}, window {plan.window.size}, {plan.on_switch.value}"
+        return f"model {self.model.fingerprint}: {sizes} on a switch\nsettings: {settings}"
+
+
+def report_progress(what: str) -> Callable[[float], None]:
+    """Prints the share that is done, at most every 10 seconds."""
+    last = time.monotonic()
+
+    def on_progress(share: float) -> None:
+        nonlocal last
+        if time.monotonic() - last > 10:
+            last = time.monotonic()
+            print(f"{what}: {share:.0%}", file=sys.stderr, flush=True)
+
+    return on_progress
