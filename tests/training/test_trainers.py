@@ -135,7 +135,8 @@ def test_losses_fall(tmp_path, data):
 def test_exported_files_load_as_the_embedded_model(tmp_path):
     autoencoder = ImageAutoencoder(IMAGES)
     export_autoencoder(autoencoder, tmp_path, steps=0)
-    export_causal_dit(text_to_video(), tmp_path, steps=0, encoder=encoder_digest(autoencoder.state_dict()))
+    encoder = encoder_digest(read_weights(tmp_path / AUTOENCODER, "image_autoencoder")[1])
+    export_causal_dit(text_to_video(), tmp_path, steps=0, encoder=encoder)
     model = load_embedded(tmp_path)
     assert model.latent_shape == (8, 8, 8)
     assert model.encode_text("a cat walks left").shape == (24, 16)
