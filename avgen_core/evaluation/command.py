@@ -30,9 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", type=Path, required=True, metavar="FILE.json", help="where the result is written")
     add("--sheet", type=Path, metavar="FILE.png", help="draw the worst and the best clips")
     add("--confusion", type=Path, metavar="FILE.png", help="draw what was seen for what was wanted, by attribute")
-    add(
-        "--features", type=Path, metavar="FOLDER", help="weights for Fréchet distances and LPIPS; without: not measured"
-    )
+    add("--features", type=Path, metavar="FOLDER", help="weights for Fréchet distances and LPIPS, else not measured")
     add("--clips", type=int, help="short clips, each of a random held-out combination (default: 300)")
     add("--frames", type=int, help="frames of a short clip; the last 12 are judged (default: 24)")
     add("--switches", type=int, dest="switch_clips", help="videos of each kind of switch, 0 = none (default: 150)")

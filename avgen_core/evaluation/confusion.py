@@ -13,9 +13,9 @@ from .classifier import LABELS
 from .judging import ASKED
 from .sheet import Judged
 
-CELL, GAP, PAD, TITLE = 26, 24, 6, 30  # pixels
-PAPER, INK, FAINT = (255, 255, 255), (30, 30, 30), (130, 130, 130)
-RIGHT, WRONG, NEVER = (25, 110, 60), (190, 40, 40), (242, 242, 242)  # on and off the diagonal; an empty row
+CELL, GAP, PAD, TITLE, COUNT, TITLE_WIDTH = 26, 24, 6, 30, 50, 240  # pixels
+PAPER, INK, FAINT, LINE = (255, 255, 255), (30, 30, 30), (130, 130, 130), (225, 225, 225)
+RIGHT, WRONG = (25, 110, 60), (190, 40, 40)  # on and off the diagonal
 ROWS = {**LABELS, "direction": ("left", "right")}
 COLUMNS = {**LABELS, "direction": ("left", "right", "none")}
 LABEL_FONT, CELL_FONT, TITLE_FONT = (ImageFont.load_default(size) for size in (13, 11, 16))
@@ -56,7 +56,7 @@ def _shade(share: float, right: bool) -> tuple[int, int, int]:
 def _draw_cell(pen: ImageDraw.ImageDraw, place: tuple[int, int], share: float, right: bool) -> None:
     """A shaded square at its top left corner, with the share in percent."""
     x, y = place
-    pen.rectangle([x, y, x + CELL - 1, y + CELL - 1], _shade(share, right), FAINT if right else (225, 225, 225))
+    pen.rectangle([x, y, x + CELL - 1, y + CELL - 1], _shade(share, right), FAINT if right else LINE)
     if share:
         ink = PAPER if share > 0.3 else INK
         pen.text((x + CELL / 2, y + CELL / 2), f"{share:.0%}"[:-1], ink, CELL_FONT, anchor="mm")
@@ -65,34 +65,28 @@ def _draw_cell(pen: ImageDraw.ImageDraw, place: tuple[int, int], share: float, r
 def _write_upwards(image: Image.Image, text: str, x: int, bottom: int) -> None:
     """Text from bottom to top in a column of cells."""
     strip = Image.new("RGB", (_label_width((text,)), CELL), PAPER)
-    ImageDraw.Draw(strip).text((0, CELL / 2), text, INK, LABEL_FONT, anchor="lm")
+    ImageDraw.Draw(strip).text((PAD - 1, CELL / 2), text, INK, LABEL_FONT, anchor="lm")
     turned = strip.rotate(90, expand=True)
     image.paste(turned, (x, bottom - turned.height))
 
 
 def draw_confusion(confusion: Confusion) -> Image.Image:
     """One matrix with its labels; rows end with how often their value was wanted."""
-    left, top = _label_width(confusion.rows), TITLE + _label_width(confusion.columns)
-    size = left + CELL * len(confusion.columns) + 50, top + CELL * len(confusion.rows) + 2
-    image = Image.new("RGB", (max(size[0], 240), size[1]), PAPER)
+    rows, columns, counts = confusion.rows, confusion.columns, confusion.counts
+    left, top = _label_width(rows), TITLE + _label_width(columns)
+    end = left + CELL * len(columns)
+    image = Image.new("RGB", (max(end + COUNT, TITLE_WIDTH), top + CELL * len(rows)), PAPER)
     pen = ImageDraw.Draw(image)
-    counts, shares = confusion.counts, confusion.shares
-    right = sum(int(counts[i, confusion.columns.index(row)]) for i, row in enumerate(confusion.rows))
+    right = sum(int(counts[i, columns.index(value)]) for i, value in enumerate(rows))
     pen.text((0, 4), f"{confusion.name}: {right} of {counts.sum()} right", INK, TITLE_FONT)
-    for column, value in enumerate(confusion.columns):
+    for column, value in enumerate(columns):
         _write_upwards(image, value, left + CELL * column, top)
-    for row, value in enumerate(confusion.rows):
+    for row, (value, shares) in enumerate(zip(rows, confusion.shares, strict=True)):
         y = top + CELL * row
         pen.text((left - PAD, y + CELL / 2), value, INK, LABEL_FONT, anchor="rm")
-        pen.text(
-            (left + CELL * len(confusion.columns) + PAD, y + CELL / 2),
-            f"n={counts[row].sum()}",
-            FAINT,
-            CELL_FONT,
-            anchor="lm",
-        )
-        for column, seen in enumerate(confusion.columns):
-            _draw_cell(pen, (left + CELL * column, y), shares[row, column], seen == value)
+        pen.text((end + PAD, y + CELL / 2), f"n={counts[row].sum()}", FAINT, CELL_FONT, anchor="lm")
+        for column, seen in enumerate(columns):
+            _draw_cell(pen, (left + CELL * column, y), float(shares[column]), seen == value)
     return image
 
 

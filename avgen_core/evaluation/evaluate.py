@@ -38,6 +38,7 @@ class Outcome:
         """Plain data."""
         return {
             "fingerprint": self.trial.model.fingerprint,
+            "plan": self.trial.plan,
             "settings": asdict(self.trial.settings),
             "seconds": self.seconds,
             "measures": [measure.to_json() for measure in self.measures],

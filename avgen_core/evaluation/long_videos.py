@@ -88,15 +88,17 @@ def motion_measure(long: LongVideos) -> Measure:
 def colour_measure(long: LongVideos) -> Measure:
     """How far colours are from those of renders, as a share of 255; the mean over the videos.
 
-    Of one video: the largest difference among the means and deviations of its three channels, to the mean of these over
-    renders of its attributes. Renders differ among themselves, by the place and the variation of the scene: the ceiling is
-    the same measurement on one set of renders, against the others.
+    Of one video: the largest difference among the means and deviations of its three channels, to the mean of these
+    over renders of its attributes. Renders differ among themselves, by the place and the variation of the scene: the
+    ceiling is the same measurement on one set of renders, against the others.
     """
     parts = [_colours(renders) for renders in long.renders]
     values = _largest(_colours(long.ends) - np.mean(parts, axis=0))
     ceiling = float(_largest(parts[0] - np.mean(parts[1:], axis=0)).mean())
-    name, fields = long.named("colour drift"), {"ceiling": ceiling, "target": COLOUR_TARGET, "goal": Goal.AT_MOST}
-    return Measure(name, float(values.mean()), mean_interval(values.tolist()), len(values), "of 1", **fields)
+    fields = {"ceiling": ceiling, "target": COLOUR_TARGET, "goal": Goal.AT_MOST}
+    return Measure(
+        long.named("colour drift"), float(values.mean()), mean_interval(values.tolist()), len(values), **fields
+    )
 
 
 def _colours(videos: np.ndarray) -> np.ndarray:

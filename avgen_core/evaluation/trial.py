@@ -60,6 +60,8 @@ class Settings:
             raise ValueError(f"a prompt can switch at frame 1 at least, not at {self.switch_at}")
         if self.long_frames and self.long_frames < LONG_PART:
             raise ValueError(f"long videos need at least {LONG_PART} frames, got {self.long_frames}; 0 leaves them out")
+        if self.long_frames and self.long_clips < 1:
+            raise ValueError(f"at least 1 long video is needed, got {self.long_clips}; long_frames 0 leaves them out")
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,17 @@ class Trial:
     def render_seed(self, purpose: str) -> int:
         return int(self.rng(purpose).integers(2**31))
 
-    def describe(self) -> str:
-        """The model, the settings and the plan, two lines."""
-        settings = ", ".join(f"{name} {value}" for name, value in asdict(self.settings).items() if value is not None)
+    @property
+    def plan(self) -> str:
+        """The plan of the videos, in words."""
         plan = self.sampling().plan
-        sizes = f"{len(plan.sigmas)} steps, blocks of {plan.block}, window {plan.window.size}, {plan.on_switch.value}"
-        return f"model {self.model.fingerprint}: {sizes} on a switch\nsettings: {settings}"
+        cache = f"window {plan.window.size}, {plan.on_switch.value} on a switch"
+        return f"{len(plan.sigmas)} steps, blocks of {plan.block}, {cache}"
+
+    def describe(self) -> str:
+        """The model with its plan, and the settings, two lines."""
+        settings = ", ".join(f"{name} {value}" for name, value in asdict(self.settings).items() if value is not None)
+        return f"model {self.model.fingerprint}: {self.plan}\nsettings: {settings}"
 
 
 def report_progress(what: str) -> Callable[[float], None]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 VIDEO_SUFFIXES = frozenset(
@@ -83,7 +83,7 @@ def _measure_video(path: Path) -> Measured:
 
 def _image_of(path: Path) -> Iterator[np.ndarray]:
     with Image.open(path) as image:
-        yield np.asarray(image.convert("RGB"))
+        yield np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def read_frames(path: Path, entries: tuple[Entry, ...], start: int, count: int, step: int = 1) -> Iterator[np.ndarray]:
@@ -130,4 +130,9 @@ def _frames_at(container: av.container.InputContainer, entry: Entry) -> Iterator
 
 
 def _pictures(frames: Iterator[av.VideoFrame], skipped: int) -> Iterator[np.ndarray]:
-    return (frame.to_ndarray(format="rgb24") for frame in islice(frames, skipped, None))
+    return (_upright(frame) for frame in islice(frames, skipped, None))
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    """As a player shows it: phones store what their sensor saw, and how far it has to be turned."""
+    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))

@@ -10,21 +10,41 @@ import pytest
 
 from avgen_core.diorama import Attributes
 from avgen_core.evaluation import command
-from avgen_core.evaluation.evaluate import Settings
+from avgen_core.evaluation.features import FeatureNetworks
 from avgen_core.evaluation.judging import facts
-from avgen_core.evaluation.report import Measure, against_ceiling, table
+from avgen_core.evaluation.lpips import NAME
+from avgen_core.evaluation.report import Goal, Measure, against_ceiling, table
+from avgen_core.evaluation.trial import Settings
+from tests.evaluation.random_features import frame_means, random_lpips, video_means
 from tests.evaluation.tiny_model import tiny_model
 
 TARGETS = {
-    "subject": 0.8,
-    "scene": 0.8,
-    "direction": 0.75,
-    "action": None,
-    "time": None,
-    "weather": None,
-    "autoencoder PSNR": 27.0,
-    "subject in the last 32 of 64": 0.8,
-    "motion of the last 64 of 64": 0.6,
+    "subject": 0.97,
+    "scene": 0.97,
+    "direction": 0.95,
+    "action": 0.9,
+    "time": 0.9,
+    "weather": 0.9,
+    "autoencoder PSNR": 30.0,
+    "switch of one, 12 frames on": 0.9,
+    "switch of action": None,
+    "switch of scene": None,
+    "switch of time": None,
+    "switch of weather": None,
+    "subject after a switch of one": None,
+    "switch of two, 12 frames on": 0.8,
+    "subject after a switch of two": None,
+    "subject in the last 64 of 64": 0.95,
+    "scene in the last 64 of 64": 0.95,
+    "motion in the last 64 of 64": 0.2,
+    "colour drift in the last 64 of 64": 0.05,
+}
+WITH_FEATURES = {
+    f"autoencoder {NAME}",
+    "Fréchet distance of videos (TransNetV2)",
+    "Fréchet distance of frames (SqueezeNet)",
+    "motion",
+    "flicker",
 }
 
 
@@ -39,29 +59,60 @@ def tiny_system(monkeypatch):
     monkeypatch.setitem(command.SYSTEMS, "embedded", lambda folder: tiny_model())
 
 
+def measured(result: dict) -> dict[str, dict]:
+    return {measure["name"]: measure for measure in result["measures"]}
+
+
 def test_every_measure_has_its_ceiling_interval_and_target(tiny_system, tmp_path, capsys):
-    file, sheet = tmp_path / "result.json", tmp_path / "sheet.png"
-    command.run(options("--json", str(file), "--sheet", str(sheet), "--clips", "2", "--steps", "1", "--quick"))
+    file, sheet, confusion = (tmp_path / name for name in ("result.json", "sheet.png", "confusion.png"))
+    pictures = ("--sheet", str(sheet), "--confusion", str(confusion))
+    command.run(options("--json", str(file), *pictures, "--clips", "2", "--steps", "1", "--quick"))
     result = json.loads(file.read_text())
-    assert {m["name"]: m["target"] for m in result["measures"]} == TARGETS
-    for measure in result["measures"]:
+    measures = measured(result)
+    assert {name: m["target"] for name, m in measures.items()} == TARGETS
+    for name, measure in measures.items():
         assert len(measure["interval"]) == 2
         assert (measure["passed"] is None) == (measure["target"] is None)
-        assert (measure["ceiling"] is None) == (measure["unit"] == "dB"), measure["name"]
-    assert next(m for m in result["measures"] if m["name"] == "subject")["ceiling"] > 0.8
-    assert len(result["clips"]) == 2
+        assert (measure["ceiling"] is None) == (measure["unit"] == "dB" or measure["count"] == 0), name
+    assert measures["subject"]["ceiling"] > 0.8
+    assert measures["motion in the last 64 of 64"]["goal"] == "within"
+    assert (len(result["clips"]), len(result["switches"])) == (2, 4)
     assert result["settings"]["steps"] == 1
-    assert "of 6 targets met" in capsys.readouterr().out
-    assert cv2.imread(str(sheet)).shape[2] == 3
+    printed = capsys.readouterr().out
+    assert "clips 2, frames 24, switch_clips 2, switch_at 12, long_frames 64" in printed
+    assert "1 steps, blocks of 4, window 16, recache on a switch" in printed
+    assert "of 13 targets met" in printed
+    for picture in (sheet, confusion):
+        assert cv2.imread(str(picture)).shape[2] == 3
+
+
+def test_feature_weights_add_distances_without_targets(tiny_system, monkeypatch, tmp_path):
+    monkeypatch.setattr(command, "load_features", lambda folder: FeatureNetworks(video_means, frame_means))
+    monkeypatch.setattr(command, "load_lpips", lambda folder: random_lpips())
+    file = tmp_path / "result.json"
+    sizes = ("--clips", "2", "--steps", "1", "--long", "0", "--switches", "0")
+    command.run(options("--json", str(file), *sizes, "--features", "weights"))
+    measures = measured(json.loads(file.read_text()))
+    assert measures.keys() - TARGETS.keys() == WITH_FEATURES
+    assert all(measures[name]["target"] is None and measures[name]["value"] > 0 for name in WITH_FEATURES)
+    distance = measures["Fréchet distance of frames (SqueezeNet)"]
+    assert distance["ceiling"] < distance["value"]
+
+
+def test_feature_weights_that_are_missing_are_named(tiny_system, tmp_path):
+    with pytest.raises(FileNotFoundError, match="has no transnetv2"):
+        command.run(options("--json", "x", "--features", str(tmp_path)))
 
 
 def test_given_options_go_before_those_of_quick():
     settings = command.settings_from(options("--json", "x", "--quick", "--clips", "9", "--long", "0"))
-    assert settings == Settings(clips=9, long_frames=0, long_clips=command.QUICK["long_clips"], steps=4)
+    assert settings == Settings(**{**command.QUICK, "clips": 9, "long_frames": 0})
     assert command.settings_from(options("--json", "x")) == Settings()
 
 
-@pytest.mark.parametrize("wrong", [{"clips": 0}, {"frames": 11}, {"long_frames": 63}])
+@pytest.mark.parametrize(
+    "wrong", [{"clips": 0}, {"frames": 11}, {"long_frames": 63}, {"long_clips": 0}, {"switch_at": 0}]
+)
 def test_too_little_to_measure_is_refused(wrong):
     with pytest.raises(ValueError, match="at least"):
         Settings(**wrong)
@@ -74,6 +125,17 @@ def test_the_score_is_the_ratio_to_the_ceiling():
     assert not against_ceiling("subject", 0.7, (0.6, 0.8), 60, ceiling=0.9, target=0.8).passed
     assert Measure("PSNR", 28.0, (27.5, 28.5), 9, "dB", target=27.0).passed
     assert Measure("time", 0.5, (0.4, 0.6), 9).passed is None
+
+
+def test_a_goal_can_be_a_ceiling_or_have_two_sides():
+    def motion(value: float) -> Measure:
+        return against_ceiling("motion", value, (0.0, 1.0), 8, ceiling=0.5, target=0.2, goal=Goal.WITHIN)
+
+    assert [motion(value).passed for value in (0.39, 0.4, 0.5, 0.6, 0.61)] == [False, True, True, True, False]
+    drifts = [Measure("drift", value, (0.0, 1.0), 8, target=0.05, goal=Goal.AT_MOST) for value in (0.05, 0.06)]
+    assert [drift.passed for drift in drifts] == [True, False]
+    assert "1 +- 0.200" in table([motion(0.5)])
+    assert "<= 0.050" in table(drifts)
 
 
 def test_without_a_reference_a_target_is_missed():

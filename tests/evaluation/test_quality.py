@@ -14,13 +14,9 @@ from avgen_core.evaluation.features import FeatureNetworks
 from avgen_core.evaluation.frechet import Distance
 from avgen_core.evaluation.judging import ASKED, fresh_renders
 from avgen_core.evaluation.quality import COLUMNS, Judge, quality_rows
+from tests.evaluation.random_features import frame_means, video_means
 
 FRAMES = 12
-
-
-def frame_means(videos: np.ndarray) -> np.ndarray:
-    """Colour means of four frames, (N, 4, 3)."""
-    return videos[:, [0, 4, 8, 11]].mean(axis=(2, 3))
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +24,7 @@ def judge() -> Judge:
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     attributes = [sample_attributes(rng) for _ in range(4)]
-    features = FeatureNetworks(lambda videos: videos.mean(axis=(1, 2, 3)), frame_means)
+    features = FeatureNetworks(video_means, frame_means)
     classifier = AttributeClassifier(ClassifierConfig((4, 4, 4, 4))).eval()
     return Judge.of(attributes, FRAMES, features, classifier, seed=1)
 

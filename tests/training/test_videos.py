@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 import torch
@@ -128,3 +130,29 @@ def test_clips_are_a_function_of_seed_step_and_row(folder, tmp_path):
     assert not torch.equal(clips.draw(0, 6, 6, slice(0, 6)), batch)
     with pytest.raises(ValueError, match=r"no video has the 31 frames that a clip spans .* the longest has 20"):
         RandomClips(opened(folder, tmp_path), ClipSpec(16, frame_step=2))
+
+
+def test_phone_footage_stands_upright(tmp_path):
+    """Its frames lie on their side, and the file says how to turn them."""
+    lying, turned = tmp_path / "lying.mp4", tmp_path / "turned.mp4"
+    write_clip(lying, 3, (32, 24))
+    turned.write_bytes(quarter_turn_clockwise(lying.read_bytes()))
+    for raw, shown in zip(read_frames(lying, (), 0, 3), read_frames(turned, (), 0, 3), strict=True):
+        assert shown.shape == (32, 24, 3)
+        assert np.array_equal(shown, np.rot90(raw, -1))
+
+
+def quarter_turn_clockwise(mp4: bytes) -> bytes:
+    """The same file with another display matrix in its track header (ISO 14496-12, 8.3.2)."""
+    matrix = mp4.index(b"tkhd") + 4 + 40
+    turn = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 24 << 16, 0, 1 << 30)
+    return mp4[:matrix] + turn + mp4[matrix + len(turn) :]
+
+
+def test_photos_stand_upright(tmp_path):
+    picture = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(2, 4, 3))
+    orientation = Image.Exif()
+    orientation[0x0112] = 6  # to be turned clockwise
+    picture.save(tmp_path / "photo.png", exif=orientation)
+    (shown,) = read_frames(tmp_path / "photo.png", (), 0, 1)
+    assert np.array_equal(shown, np.rot90(np.asarray(picture), -1))
