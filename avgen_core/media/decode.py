@@ -50,15 +50,19 @@ def decode_latents(decode: ImageFunction, latents: Tensor, lead: int = 0) -> Ten
 
 
 def fitted(frames: Tensor, side: int) -> Tensor:
-    """Frames (F, H, W, 3) scaled, bicubic, until their shorter side is `side`, and cropped to their middle square."""
+    """Frames (F, H, W, 3) in 0..1 scaled, bicubic, until their shorter side is `side`, and cropped to their middle.
+
+    Sizes as in AR-Diffusion's `VideoDataset.py`; here values beyond 0..1, which bicubic makes at edges, are cut off.
+    """
     height, width = frames.shape[1:3]
-    if (height, width) == (side, side):
-        return frames
-    scale = side / min(height, width)
-    size = max(side, round(height * scale)), max(side, round(width * scale))
-    scaled = functional.interpolate(frames.permute(0, 3, 1, 2), size, mode="bicubic", antialias=True).clamp(0, 1)
-    top, left = (size[0] - side) // 2, (size[1] - side) // 2
-    return scaled[..., top : top + side, left : left + side].permute(0, 2, 3, 1)
+    shorter = min(height, width)
+    size = side * height // shorter, side * width // shorter
+    if shorter != side:
+        images = frames.permute(0, 3, 1, 2)
+        images = functional.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
+        frames = images.permute(0, 2, 3, 1)
+    top, left = (round((length - side) / 2) for length in size)
+    return frames[:, top : top + side, left : left + side]
 
 
 @torch.no_grad()

@@ -68,8 +68,23 @@ class ADRule:
             )
 
 
+class InUnits:
+    """What plans share whose frames come in units of `block`."""
+
+    frames: int | None
+    block: int
+
+    @property
+    def _units(self) -> int | None:
+        return None if self.frames is None else self.frames // self.block
+
+    def snapped(self, frames: int) -> int:
+        """The smallest number of frames >= `frames` that ends with a unit."""
+        return -(-frames // self.block) * self.block
+
+
 @dataclass(frozen=True)
-class AsynchronousPlan:
+class AsynchronousPlan(InUnits):
     """The AD schedule for strictly causal networks: waiting frames are left out, finished ones come from the cache.
 
     Both savings are exact there: a causal network's finished frames cannot see noisier ones.
@@ -116,14 +131,6 @@ class AsynchronousPlan:
     @property
     def rule(self) -> ADRule:
         return ADRule(len(self.sigmas), self.difference, self.given // self.block)
-
-    @property
-    def _units(self) -> int | None:
-        return None if self.frames is None else self.frames // self.block
-
-    def snapped(self, frames: int) -> int:
-        """The smallest number of frames >= `frames` that ends with a unit."""
-        return -(-frames // self.block) * self.block
 
     def tail(self, available: int) -> int:
         """How many of the last of `available` frames can be given: whole units that fit into the window."""

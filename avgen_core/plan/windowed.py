@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from .asynchronous import ADRule
+from .asynchronous import ADRule, InUnits
 from .passes import Action, Changed, Pass, PlanError, Query, Slot, never
 
 
@@ -19,7 +19,7 @@ class Savings(str, Enum):
 
 
 @dataclass(frozen=True)
-class WindowedAsynchronousPlan:
+class WindowedAsynchronousPlan(InUnits):
     """The window of the released AR-Diffusion (`fifoddim.py`) and of SkyReels-V2: every pass shows all its frames.
 
     Waiting frames are shown as noise at 999, finished ones at a timestep of their own: the last one in AR-Diffusion,
@@ -63,14 +63,6 @@ class WindowedAsynchronousPlan:
     @property
     def rule(self) -> ADRule:
         return ADRule(len(self.timesteps), self.difference, self.given // self.block)
-
-    @property
-    def _units(self) -> int | None:
-        return None if self.frames is None else self.frames // self.block
-
-    def snapped(self, frames: int) -> int:
-        """The smallest number of frames >= `frames` that ends with a unit."""
-        return -(-frames // self.block) * self.block
 
     def tail(self, available: int) -> int:
         """How many of the last of `available` frames can be given: whole units that leave room for one more."""

@@ -15,10 +15,10 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from .. import diorama
 from ..diorama.attributes import SUBJECTS
+from ..media.decode import fitted
 from ..systems.ar_diffusion import FPS
 from .corpus import Corpus
 
@@ -48,18 +48,8 @@ class ClipSource(Protocol):
 
 
 def to_square(frame: np.ndarray, size: int) -> Tensor:
-    """A frame (H, W, 3) uint8 to (3, size, size) float in 0..1: the shorter side scaled by bicubic, then the centre.
-
-    As AR-Diffusion's `VideoDataset.py` does it; here values beyond 0..1, which bicubic makes at edges, are cut off.
-    """
-    image = torch.from_numpy(np.array(frame)).permute(2, 0, 1)[None].float().div(255)
-    height, width = image.shape[-2:]
-    shorter = min(height, width)
-    if shorter != size:
-        scaled = (size * height // shorter, size * width // shorter)
-        image = functional.interpolate(image, scaled, mode="bicubic", antialias=True).clamp(0, 1)
-    top, left = (round((side - size) / 2) for side in image.shape[-2:])
-    return image[0, :, top : top + size, left : left + size]
+    """A frame (H, W, 3) uint8 to (3, size, size) float in 0..1, `fitted`."""
+    return fitted(torch.from_numpy(np.array(frame))[None].float().div(255), size)[0].permute(2, 0, 1)
 
 
 class VideoFolder:
