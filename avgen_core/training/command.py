@@ -1,6 +1,7 @@
 """`python -m avgen_core train STEP`.
 
-The embedded model: corpus, autoencoder, latents, dit, in this order; sheet shows the data. AR-Diffusion, from videos or
+The embedded model: corpus, autoencoder, latents, dit, in this order; sheet shows the data. A student of it that takes
+few steps: trajectories, few-steps. AR-Diffusion, from videos or
 the corpus: ar-vae, ar-latents, ar-diffusion, and ar-vae-temporal after the first.
 """
 
@@ -17,16 +18,18 @@ from ..diorama.sheet import write_sheet
 from ..networks.causal_dit import CausalDiTConfig
 from ..networks.image_autoencoder import ImageAutoencoder, ImageAutoencoderConfig
 from ..networks.text_encoder import TextEncoderConfig
-from ..systems.embedded import AUTOENCODER, CAUSAL_DIT, FOLDER, TEXT_ENCODER
+from ..systems.embedded import AUTOENCODER, CAUSAL_DIT, FOLDER, TEXT_ENCODER, load_embedded
 from . import ar_command
 from .autoencoder import train_autoencoder
 from .causal_dit import TextToVideo, train_causal_dit
 from .corpus import CorpusSpec, render_corpus
 from .export import export_autoencoder, export_causal_dit, sample_sheet
+from .few_steps import train_few_steps
 from .latents import LatentClips, encode_corpus
 from .loop import Training, TrainSpec, leave_processes
 from .precision import PRECISIONS
 from .state import saved_states
+from .trajectories import Trajectories, TrajectorySpec, record_trajectories
 
 DIT = CausalDiTConfig(
     dim=256, ffn_dim=704, num_heads=4, num_layers=6, in_dim=8, out_dim=8, text_dim=128, text_len=24, freq_dim=64
@@ -39,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "step",
         choices=STEPS,
         help="corpus, autoencoder, latents, dit: in this order; sheet: a picture of the data; "
+        "trajectories, few-steps: a student of the dit, in this order; "
         "ar-vae, ar-latents, ar-diffusion: AR-Diffusion, in this order; ar-vae-temporal: after ar-vae",
     )
     parser.add_argument(
@@ -47,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="folder of state, log and sheets (default: runs/<step>)")
     parser.add_argument("--models", type=Path, default=FOLDER, help="folder of earlier weights (default: models/demo)")
     parser.add_argument("--export", type=Path, help="folder of the weights that are made (default: OUT/models)")
+    parser.add_argument("--clips", type=int, default=2400, help="trajectories: clips to record (default: 2400)")
     parser.add_argument("--shards", type=int, default=342, help="corpus: shards of 48 clips (default: 342)")
     parser.add_argument(
         "--workers", type=int, default=1, help="corpus: processes that render; training: threads that draw data"
@@ -151,11 +156,33 @@ def _train_dit(options: argparse.Namespace) -> None:
     train_causal_dit(spec, clips, model, on_save=export)
 
 
+def _record(options: argparse.Namespace) -> None:
+    teacher = load_embedded(options.models)
+    spec = TrajectorySpec(options.data, options.clips, teacher.default_plan, teacher.guidance, seed=options.seed)
+    record_trajectories(teacher, spec, lambda shard: print(f"trajectories: shard {shard}", flush=True))
+
+
+def _train_few_steps(options: argparse.Namespace) -> None:
+    teacher = load_embedded(options.models)
+    model = TextToVideo(teacher.dit.config, teacher.text_encoder.config)
+    model.text_encoder, model.dit = teacher.text_encoder, teacher.dit
+    model.dit.requires_grad_(True)
+    encoder = encoder_digest(teacher.autoencoder.state_dict())
+
+    def export(training: Training) -> None:
+        export_causal_dit(training.average, options.export, training.step, encoder)
+
+    spec = _spec(options, steps=4000, batch=48, learning_rate=3e-4, ema_decay=0.998)
+    train_few_steps(spec, Trajectories(options.data), model, teacher.default_plan.block, on_save=export)
+
+
 STEPS = {
     "sheet": _sheet,
     "corpus": _corpus,
     "autoencoder": _train_autoencoder,
     "latents": _latents,
     "dit": _train_dit,
+    "trajectories": _record,
+    "few-steps": _train_few_steps,
     **ar_command.STEPS,
 }
