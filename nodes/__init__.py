@@ -2,11 +2,12 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from .loaders import AVGenLoadARDiffusion, AVGenLoadEmbedded, AVGenLoadUpscaler
+from .loaders import AVGenLoadARDiffusion, AVGenLoadEmbedded
 from .prompts import AVGenClassSchedule, AVGenPromptSchedule
 from .runs import AVGenLoadRun, AVGenRunToLatent, AVGenSaveRun
 from .samplers import AVGenSampleCausal
 from .schedules import AVGenAsynchronousSchedule, AVGenBlockSchedule
+from .upscaler import AVGenLoadUpscaler
 from .video import AVGenDecodeRun, AVGenEncodeFrames
 
 NODES: list[type[io.ComfyNode]] = [

@@ -16,16 +16,15 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from PIL import Image
 from server import PromptServer
-from spandrel import ImageModelDescriptor, ModelLoader
 from torch import Tensor, nn
 
-from ..avgen_core.checkpoints.files import CheckpointError, read_weights
+from ..avgen_core.checkpoints.files import CheckpointError
 from ..avgen_core.media.decode import UNIT, decode_latents, encode_frames
 from ..avgen_core.rollout.denoiser import Denoiser
 from ..avgen_core.rollout.executor import Done
 from ..avgen_core.rollout.files import RunError
 from ..avgen_core.systems.ar_diffusion import load_ar_diffusion
-from ..avgen_core.systems.embedded import FOLDER, load_embedded
+from ..avgen_core.systems.embedded import load_embedded
 from ..avgen_core.systems.system import System
 
 log = logging.getLogger("AVGen")
@@ -137,12 +136,6 @@ def embedded_model() -> HostModel:
     """The models that come with the pack."""
     model = load_embedded(operations=comfy.ops.disable_weight_init)
     return HostModel(model, [model.text_encoder, model.dit], model.autoencoder)
-
-
-def embedded_upscaler() -> ImageModelDescriptor:
-    """The upscaler that comes with the pack, as ComfyUI's own loader would give it."""
-    _, tensors = read_weights(FOLDER / "upscaler.safetensors", "upscaler")
-    return ModelLoader().load_from_state_dict(tensors).eval()
 
 
 def ar_diffusion_model(generator: Path, autoencoder: Path | None, dtype: torch.dtype, fps: float) -> HostModel:

