@@ -72,7 +72,8 @@ class AVGenPromptSchedule(io.ComfyNode):
                 types.Model.Input(
                     "model",
                     optional=True,
-                    tooltip="Connect it to see how the model reads words that it does not know.",
+                    tooltip="Connect it to see how the model reads words that it does not know, as a prompt; "
+                    "a negative one keeps only what it says.",
                 ),
             ],
             outputs=[
@@ -89,7 +90,7 @@ class AVGenPromptSchedule(io.ComfyNode):
         schedule = parse_schedule(text, fps=fps, frames=frames, chunk=chunk, blend=blend)
         reading = model.system.understand(schedule) if model else Reading(schedule)
         understood = reading.schedule.describe(fps)
-        warning = "\n".join(f"Warning: {remark}" for remark in reading.remarks)
+        warning = "\n".join(f"Warning: as a prompt, {remark}" for remark in reading.remarks)
         host.tell(cls, warning or f"Prompts understood: {len(schedule.segments)}", warning=bool(warning))
         # The sampler reads the words again: it knows whether they are what to lead away from.
         return io.NodeOutput(schedule, f"{understood}\n{warning}" if warning else understood)

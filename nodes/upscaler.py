@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from comfy_api.latest import io
-from spandrel import ImageModelDescriptor, ModelLoader
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..avgen_core.checkpoints.files import read_weights
 from ..avgen_core.systems.embedded import FOLDER
+
+if TYPE_CHECKING:
+    from spandrel import ImageModelDescriptor
 
 
 class AVGenLoadUpscaler(io.ComfyNode):
@@ -37,7 +41,15 @@ class AVGenLoadUpscaler(io.ComfyNode):
 
 
 def embedded_upscaler() -> ImageModelDescriptor:
-    """The upscaler as ComfyUI's own loader would give it, made faithful to what it is given."""
+    """The upscaler as ComfyUI's own loader would give it, made faithful to what it is given.
+
+    Raises:
+        ValueError: spandrel is not installed, which ComfyUI's requirements name but do not insist on.
+    """
+    try:
+        from spandrel import ModelLoader
+    except ModuleNotFoundError as error:
+        raise ValueError("the upscaler needs spandrel, which is not installed: `pip install spandrel`") from error
     _, tensors = read_weights(FOLDER / "upscaler.safetensors", "upscaler")
     upscaler = ModelLoader().load_from_state_dict(tensors).eval()
     upscaler.model.register_forward_hook(give_back)
@@ -50,6 +62,6 @@ def give_back(network: nn.Module, images: tuple[Tensor], upscaled: Tensor) -> Te
     By itself the network brightens greens and smooths stars and rain away, and a video that is extended from its
     upscaled frames would drift.
     """
-    (images,) = images
-    lost = images - functional.interpolate(upscaled, images.shape[-2:], mode="area")
+    (given,) = images
+    lost = given - functional.interpolate(upscaled, given.shape[-2:], mode="area")
     return upscaled + functional.interpolate(lost, upscaled.shape[-2:], mode="bilinear")

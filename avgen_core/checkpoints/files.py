@@ -1,7 +1,7 @@
 """AVGen's own weight files: safetensors whose header says which network they hold and its dimensions.
 
-Matrices are kept as 8-bit integers with a scale for each row: half the size, for 0.01 dB of the embedded
-autoencoder, and the same accuracy of the embedded model's videos. Everything else is in half precision.
+Weights of layers (`*.weight` of more than one dimension) are kept as 8-bit integers with a scale for each row: half the
+size, for 0.01 dB of the embedded autoencoder. Everything else is in half precision.
 """
 
 from __future__ import annotations

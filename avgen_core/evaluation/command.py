@@ -69,6 +69,9 @@ def run(options: argparse.Namespace) -> None:
     """Evaluate, print the settings and the table, write the JSON and the pictures."""
     if options.threads:
         torch.set_num_threads(options.threads)
+    for picture in (options.sheet, options.confusion):
+        if picture and picture.suffix != ".png":
+            raise ValueError(f"{picture.name} must end in .png")
     trial = trial_from(options)
     print(trial.describe(), flush=True)
     outcome = evaluate(trial)

@@ -56,6 +56,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.clips < 1 or self.frames < WINDOW:
             raise ValueError(f"at least 1 clip of {WINDOW} frames is needed, got {self.clips} of {self.frames}")
+        if self.switch_clips < 0:
+            raise ValueError(f"the number of switch clips cannot be {self.switch_clips}; 0 leaves them out")
         if self.switch_at < 1:
             raise ValueError(f"a prompt can switch at frame 1 at least, not at {self.switch_at}")
         if self.long_frames and self.long_frames < LONG_PART:

@@ -262,7 +262,7 @@ class ARVAE(nn.Module):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Draw weights from which training leaves the mean image behind.
+        """Draw weights whose latents and codes depend on the picture.
 
         The official deviation of 0.02 everywhere suits a network that begins as a trained TiTok. From nothing, its
         latents depend on the picture by 2e-5, are drowned by the posterior's noise, and choose no code. Here each

@@ -22,20 +22,23 @@ MEANINGS = {
 }
 # What a sentence has to have, where a prompt leaves it open.
 USUAL = {"subject": "orange cat", "action": "walk", "direction": "right", "scene": "in a green meadow"}
-LIKENESS = 0.8  # difflib's ratio from which a word is another one with a slip of the pen
+# A word may be another one with a slip of the pen: from this ratio of difflib on, and from this length on.
+LIKENESS, SHORTEST = 0.8, 5
+_WITHIN = {"run": "walk"}  # a value that is said along with another one
 
 
 @dataclass(frozen=True)
 class Understood:
     """A prompt as the embedded model reads it.
 
-    read: word of the prompt to the phrase of the world it was taken for; ignored: words that say nothing to it.
+    read: words of the prompt that it does not know, with what they were taken for; left: those of its words that the
+    sentence has no place for, or that say nothing to it.
     """
 
     asked: str
     text: str
     read: tuple[tuple[str, str], ...] = ()
-    ignored: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -43,10 +46,20 @@ class Understood:
 
     def __str__(self) -> str:
         """What became of the prompt, for its author."""
-        taken = [f'"{word}" as "{phrase}"' for word, phrase in self.read]
-        lost = [", ".join(f'"{word}"' for word in self.ignored) + " not understood"] if self.ignored else []
+        notes = [f'"{word}" as "{phrase}"' for word, phrase in self.read]
+        if self.left:
+            notes.append("left out: " + ", ".join(f'"{word}"' for word in self.left))
         result = f'read as "{self.text}"' if self.text else "left out"
-        return f'"{self.asked}" is {result}' + (f" ({'; '.join(taken + lost)})" if taken or lost else "")
+        return f'"{self.asked}" is {result}' + (f" ({'; '.join(notes)})" if notes else "")
+
+
+@dataclass(frozen=True)
+class Meant:
+    """A word (or words) of a prompt, and the value of a slot that it stands for."""
+
+    word: str
+    slot: str
+    value: str
 
 
 def understand(text: str, vocabulary: Collection[str], *, negative: bool = False) -> Understood:
@@ -55,24 +68,27 @@ def understand(text: str, vocabulary: Collection[str], *, negative: bool = False
     What a prompt leaves open is filled in with what is usual. A negative prompt keeps only what it says, which may be
     nothing, as for "blurry".
     """
-    unknown = unknown_words(text, vocabulary)
-    if not unknown:
+    if not unknown_words(text, vocabulary):
         return Understood(text, text)
+    asked = list(_words(text))
+    plain = [meant for word in asked if (meant := _plainly(word))]
+    guessed = [meant for word in asked if not _plainly(word) and (meant := _nearly(word, vocabulary))]
     found: dict[str, str] = {}
-    meanings, ignored = [], []
-    for word in _words(text):
-        meaning = _meaning(word)
-        if meaning:
-            meanings.append((word, *meaning))
-            found.setdefault(*meaning)
-        elif word in unknown and word not in words.STOP_WORDS and not _close(word, vocabulary):
-            ignored.append(word)
-    if found.get("action") == "walk" and any(value == "run" for _, _, value in meanings):
-        found["action"] = "run"  # "drives fast"
+    for meant in (*plain, *guessed):  # a guess counts only where nothing is said plainly
+        found.setdefault(meant.slot, meant.value)
+    if found.get("action") == "walk" and any(meant.value == "run" for meant in plain):
+        found["action"] = "run"  # "drives fast": the first word is in it too
     phrases = _phrases(found if negative else USUAL | found)
-    read = {word: phrases[slot] for word, slot, _ in meanings if word not in vocabulary and phrases.get(slot)}
-    sentence = " ".join(phrase for phrase in phrases.values() if phrase)
-    return Understood(text, sentence, tuple(read.items()), tuple(dict.fromkeys(ignored)))
+    used = {m.word: m for m in (*plain, *guessed) if m.value in (found[m.slot], _WITHIN.get(found[m.slot]))}
+    known = {*vocabulary, *words.STOP_WORDS}
+    strange = [word for word in dict.fromkeys(asked) if not set(word.split()) <= known]
+    lost = {meant.word for meant in plain if meant.word not in used}
+    return Understood(
+        text,
+        " ".join(phrase for phrase in phrases.values() if phrase),
+        tuple((word, phrases[used[word].slot]) for word in strange if word in used and phrases.get(used[word].slot)),
+        tuple(word for word in dict.fromkeys(asked) if word in lost or (word in strange and word not in used)),
+    )
 
 
 def read(schedule: PromptSchedule, vocabulary: Collection[str], *, negative: bool) -> Reading:
@@ -91,39 +107,43 @@ def _words(text: str) -> Iterator[str]:
     while at < len(found):
         for length in (3, 2, 1):
             phrase = " ".join(found[at : at + length])
-            if length == 1 or phrase in words.PHRASES or _singular(phrase) in words.PHRASES:
+            if length == 1 or _phrase(phrase):
                 yield phrase
                 at += min(length, len(found) - at)
                 break
 
 
-def _meaning(word: str) -> tuple[str, str] | None:
-    """Slot and value of a word, in any of its forms, or with a slip of the pen."""
-    word = words.PHRASES.get(word) or words.PHRASES.get(_singular(word)) or word
-    for form in _forms(word):
+def _phrase(text: str) -> str | None:
+    """The word that several words mean, in singular or plural."""
+    return words.PHRASES.get(text) or words.PHRASES.get(text.removesuffix("s"))
+
+
+def _plainly(word: str) -> Meant | None:
+    """What a word means in any of its forms."""
+    for form in _forms(_phrase(word) or word):
         if form in MEANINGS:
-            return MEANINGS[form]
-    if word in words.STOP_WORDS:
+            return Meant(word, *MEANINGS[form])
+    return None
+
+
+def _nearly(word: str, vocabulary: Collection[str]) -> Meant | None:
+    """What a word means with a slip of the pen; its first letter is right."""
+    if len(word) < SHORTEST or word in vocabulary or word in words.NO_SLIPS:
         return None
-    close = _close(word, MEANINGS)
-    return MEANINGS[close[0]] if close else None
-
-
-def _close(word: str, known: Collection[str]) -> list[str]:
-    return get_close_matches(word, known, 1, LIKENESS)
-
-
-def _singular(word: str) -> str:
-    return word.removesuffix("s")
+    candidates = [known for known in MEANINGS if known[0] == word[0] and len(known) >= SHORTEST - 1]
+    close = get_close_matches(word, candidates, 1, LIKENESS)
+    return Meant(word, *MEANINGS[close[0]]) if close else None
 
 
 def _forms(word: str) -> Iterator[str]:
     """The word, then what it may be a form of: walks, dances, hopped, racing, quickly, cat's."""
     yield word
-    for ending in ("'s", "s", "es", "ed", "d", "ing", "ly", "y"):
+    for ending in ("'s", "s", "es", "ed", "ing", "ly"):
         stem = word.removesuffix(ending)
-        if stem != word and len(stem) > 2:
-            yield stem
+        if stem == word or len(stem) < 3:
+            continue
+        yield stem
+        if ending in ("es", "ed", "ing"):
             yield stem + "e"
             if stem[-1] == stem[-2]:
                 yield stem[:-1]

@@ -1,4 +1,7 @@
-"""Words of everyday prompts, and what in the diorama world comes nearest to each of them."""
+"""Words of everyday prompts, and what in the diorama world comes nearest to each of them.
+
+The names and phrases are those of `diorama.attributes`, which needs OpenCV and is not in the registry's archive.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,7 @@ SCENES = {
     "in a green meadow": "meadow grass grassy field prairie pasture garden park lawn farm countryside hill valley "
     "savanna savannah steppe",
     "in a forest": "forest wood jungle tree rainforest woodland pine grove bamboo",
-    "in the desert": "desert sand dune sahara canyon wasteland",
+    "in the desert": "desert sand sandy dune sahara canyon wasteland",
     "on the beach": "beach sea ocean coast shore seaside island lake river water bay lagoon pool",
     "in the snowy mountains": "mountain alp arctic ice icy glacier antarctica peak himalayas ski",
     "in the city": "city cities town street road downtown urban highway village building skyscraper traffic market",
@@ -115,4 +118,11 @@ STOP_WORDS = frozenset(
     """a an the and or of in on at to with by for from into through across along over under among around near beside
     behind above below inside outside up down it its is are was be being his her their this that which who as while then
     very some there does do during surface side glow""".split()  # noqa: SIM905 (a list of them is hard to read)
+)
+
+# They look like words above, and are not slips of them.
+NO_SLIPS = frozenset(
+    """beard board boarding camera canvas castle clouds crowd detail details elegant forever glass glowing house light
+    motion movie paint painting plant plants render rendered rendering renders skies skin stage stone stones style
+    surreal three walls warm weather""".split()  # noqa: SIM905
 )

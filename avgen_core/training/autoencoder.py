@@ -87,7 +87,7 @@ def train_autoencoder(
         quality = psnr_of_each(decoded.detach().clamp(-1, 1), images)
         return RowLosses.plain(reconstruction_loss(decoded, images), psnr=quality)
 
-    origin = {"the data": corpus.digest, "the network": str(model.config), "its training": f"{decoder_only=}"}
+    origin = {"the data": corpus.digest(), "the network": str(model.config), "its training": f"{decoder_only=}"}
     training = Training(model.to(memory_format=torch.channels_last), spec, draw, losses, origin=origin)
     if training.accelerator.num_processes > 1:
         model.latent_norm = GlobalBatchNorm2d.like(model.latent_norm).to(training.device)

@@ -1,13 +1,14 @@
 """`python -m avgen_core train STEP`.
 
 The embedded model: corpus, autoencoder, latents, dit, in this order; sheet shows the data. A student of it that takes
-few steps: trajectories, few-steps. AR-Diffusion, from videos or
-the corpus: ar-vae, ar-latents, ar-diffusion, and ar-vae-temporal after the first.
+few steps: trajectories, few-steps. AR-Diffusion, from videos or the corpus: ar-vae, ar-latents, ar-diffusion, and
+ar-vae-temporal after the first.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 
 import torch
@@ -168,12 +169,17 @@ def _train_few_steps(options: argparse.Namespace) -> None:
     model.text_encoder, model.dit = teacher.text_encoder, teacher.dit
     model.dit.requires_grad_(True)
     encoder = encoder_digest(teacher.autoencoder.state_dict())
+    paths = Trajectories(options.data)
+    if paths.teacher != teacher.fingerprint:
+        raise ValueError(f"the trajectories in {options.data} are of another model than the one in {options.models}")
+    options.export.mkdir(parents=True, exist_ok=True)
+    shutil.copy(options.models / AUTOENCODER, options.export)
 
     def export(training: Training) -> None:
         export_causal_dit(training.average, options.export, training.step, encoder)
 
     spec = _spec(options, steps=4000, batch=48, learning_rate=3e-4, ema_decay=0.998)
-    train_few_steps(spec, Trajectories(options.data), model, teacher.default_plan.block, on_save=export)
+    train_few_steps(spec, paths, model, teacher.default_plan.block, on_save=export)
 
 
 STEPS = {

@@ -106,11 +106,11 @@ class Corpus:
                 f"no corpus in {folder}: render one with `python -m avgen_core train corpus --data {folder}`"
             )
 
-    @property
-    def digest(self) -> str:
-        """Of what the clips show."""
-        captions = (_captions_file(self.folder, shard).read_bytes() for shard in self.shards)
-        return hashlib.sha256(b"".join(captions)).hexdigest()[:12]
+    def digest(self, shards: list[int] | None = None) -> str:
+        """Of what the clips of some shards, or of all, show, and of their size."""
+        shards = self.shards if shards is None else shards
+        captions = b"".join(_captions_file(self.folder, shard).read_bytes() for shard in shards)
+        return hashlib.sha256(captions + repr(self.frames(shards[0]).shape).encode()).hexdigest()[:12]
 
     def frames(self, shard: int) -> np.ndarray:
         return np.load(_frames_file(self.folder, shard), mmap_mode="r")

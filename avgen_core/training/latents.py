@@ -66,7 +66,7 @@ class LatentClips:
                 f"{data} holds no latents of the encoder {encoder[:12]}: "
                 "make them with `python -m avgen_core train latents`"
             )
-        self.digest = f"{encoder[:12]}-{corpus.digest}"
+        self.digest = f"{encoder[:12]}-{corpus.digest(shards)}"
         self.latents = torch.cat([load_file(latents_file(data, encoder, shard))["latents"] for shard in shards])
         self.labels: list[Label] = [label for shard in shards for label in corpus.labels(shard)]
 

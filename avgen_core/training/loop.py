@@ -274,7 +274,7 @@ class Training:
         if not states:
             return
         saved = read_parts(states[-1], self.device)
-        self._check_origin(saved["origin"])
+        self._check_origin(saved.get("origin", {}))
         self.model.load_state_dict(saved["model"])
         self.average.load_state_dict(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])

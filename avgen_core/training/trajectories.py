@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,10 @@ SHARD_CLIPS = 48
 
 @dataclass(frozen=True)
 class TrajectorySpec:
-    """`clips` videos of `frames` frames in `folder`; the student takes `student_steps` of the plan's steps."""
+    """`clips` videos (rounded up to whole shards of 48) of `frames` frames in `folder`.
+
+    The student takes `student_steps` of the plan's steps.
+    """
 
     folder: Path
     clips: int
@@ -51,6 +55,17 @@ class TrajectorySpec:
     def kept(self) -> range:
         """Numbers of the teacher's steps before which latents are kept."""
         return range(0, len(self.plan.sigmas), len(self.plan.sigmas) // self.student_steps)
+
+    def about(self, teacher: str) -> dict[str, Any]:
+        """What a shard's header says."""
+        return {
+            "teacher": teacher,
+            "guidance": self.guidance,
+            "steps": len(self.plan.sigmas),
+            "sigmas": list(self.sigmas),
+            "frames": self.frames,
+            "seed": self.seed,
+        }
 
     @property
     def sigmas(self) -> tuple[float, ...]:
@@ -90,18 +105,24 @@ def record(model: EmbeddedModel, captions: list[str], spec: TrajectorySpec, seed
 def record_trajectories(
     model: EmbeddedModel, spec: TrajectorySpec, on_shard: Callable[[int], None] = lambda shard: None
 ) -> None:
-    """Make the shards that are missing, of combinations that training may see."""
+    """Make the shards that are missing, of combinations that training may see.
+
+    Raises:
+        ValueError: the folder holds shards that were made in another way.
+    """
     spec.folder.mkdir(parents=True, exist_ok=True)
+    about = spec.about(model.fingerprint)
     for shard in range(-(-spec.clips // SHARD_CLIPS)):
         target = trajectory_file(spec.folder, shard)
         if target.exists():
+            _check_same(target, about)
             continue
         rng = np.random.default_rng((spec.seed, shard))
         captions = [caption(sample_attributes(rng, held_out=False), rng) for _ in range(SHARD_CLIPS)]
         latents = record(model, captions, spec, seed=spec.seed + shard * SHARD_CLIPS)
-        about = {"captions": captions, "sigmas": spec.sigmas, "teacher": model.fingerprint}
+        header = {"about": json.dumps({**about, "captions": captions})}
         with written_whole(target) as partial:
-            save_file({"latents": latents.half().contiguous()}, partial, {"about": json.dumps(about)})
+            save_file({"latents": latents.half().contiguous()}, partial, header)
         on_shard(shard)
 
 
@@ -113,20 +134,31 @@ class Trajectories:
     """Recorded trajectories in memory: `latents` (N, levels + 1, F, C, h, w) float16 and a caption each."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises FileNotFoundError when nothing was recorded, ValueError when teachers differ."""
+        """Raises FileNotFoundError when nothing was recorded, ValueError when shards were made in different ways."""
         files = sorted(folder.glob("trajectories-*.safetensors"))
         if not files:
             raise FileNotFoundError(
                 f"{folder} holds no trajectories: record them with `python -m avgen_core train trajectories`"
             )
         abouts = [_about(path) for path in files]
-        if len({(about["teacher"], tuple(about["sigmas"])) for about in abouts}) > 1:
-            raise ValueError(f"the trajectories in {folder} are of several teachers: record each in its own folder")
+        first = {name: value for name, value in abouts[0].items() if name != "captions"}
+        for path in files:
+            _check_same(path, first)
         self.latents = torch.cat([load_file(path)["latents"] for path in files])
         self.captions = [text for about in abouts for text in about["captions"]]
         self.sigmas, self.teacher = tuple(abouts[0]["sigmas"]), abouts[0]["teacher"]
 
 
-def _about(path: Path) -> dict:
+def _check_same(shard: Path, about: dict[str, Any]) -> None:
+    theirs = _about(shard)
+    for name, mine in about.items():
+        if theirs[name] != mine:
+            raise ValueError(
+                f"{shard.name} in {shard.parent} was recorded with {name} {theirs[name]}, here it is {mine}: "
+                "record into another folder with --data"
+            )
+
+
+def _about(path: Path) -> dict[str, Any]:
     with safe_open(path, "pt") as file:
         return json.loads(file.metadata()["about"])

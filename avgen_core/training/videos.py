@@ -85,7 +85,7 @@ class DioramaClips:
 
     def __init__(self, corpus: Corpus, size: int) -> None:
         self.corpus, self.size = corpus, size
-        self.digest = _digest((size, corpus.digest))
+        self.digest = _digest((size, corpus.digest()))
         self.classes = tuple(SUBJECTS)
         self._places = [(shard, clip) for shard in corpus.shards for clip in range(len(corpus.labels(shard)))]
         frames = corpus.frames(corpus.shards[0]).shape[1]

@@ -116,6 +116,36 @@ def test_unknown_words_are_read_as_a_known_sentence(server: ComfyServer) -> None
         shown=("PreviewAny", {"source": ["prompts", 1]}),
     )
     run = server.run(workflow)
-    expected = 'Warning: "a catt walks left" is read as "an orange cat walks left in a green meadow"'
+    expected = 'Warning: as a prompt, "a catt walks left" is read as "an orange cat walks left in a green meadow"'
     assert [said.node for said in run.texts if expected in said.text] == ["prompts"]
     assert expected in run.outputs["shown"]["text"][0]
+
+
+def test_the_sampler_is_told_what_the_model_will_read(server: ComfyServer) -> None:
+    """The run remembers sentences of the model's world, so that it can be extended; the report says what was asked."""
+    schedule = {"fps": 8, "frames": 4, "chunk": 4, "blend": 0}
+    workflow = graph(
+        model=("AVGenLoadEmbedded", {}),
+        prompts=("AVGenPromptSchedule", {"text": "a puppy hops by the river", **schedule}),
+        negative=("AVGenPromptSchedule", {"text": "blurry, in a storm", **schedule}),
+        sampled=(
+            "AVGenSampleCausal",
+            {
+                "model": ["model", 0],
+                "prompts": ["prompts", 0],
+                "negative": ["negative", 0],
+                **{"frames": 4, "seed": 3, "guidance": 3.5},
+            },
+        ),
+        kept=("AVGenSaveRun", {"run": ["sampled", 0], "filename_prefix": "avgen/other_words"}),
+        report=("PreviewAny", {"source": ["sampled", 1]}),
+    )
+    run = server.run(workflow)
+    assert run.ok, run.explanation
+    about = json.dumps(recipe(server, run))
+    assert "a dog jumps up and down on the beach" in about
+    assert '"in the rain"' in about
+    assert "puppy" not in about
+    (report,) = run.outputs["report"]["text"]
+    assert '"a puppy hops by the river" is read as "a dog jumps up and down on the beach"' in report
+    assert '"blurry, in a storm" is read as "in the rain"' in report

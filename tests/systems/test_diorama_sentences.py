@@ -17,6 +17,11 @@ from avgen_core.systems.embedded import load_embedded
 
 WORDS = vocabulary()
 
+EVERYDAY = (
+    *("bright", "light", "fight", "house", "castle", "boat", "fog", "plant", "three", "good", "hard", "crowd"),
+    *("many", "weather", "movie", "tan", "gray", "big"),
+)
+
 READ = {
     "a puppy sprints through the jungle in a thunderstorm": "a dog runs right in a forest in the rain",
     "An astronaut riding to the left on Mars": "a flying saucer flies left on the moon",
@@ -43,11 +48,19 @@ def test_a_prompt_of_known_words_stays_as_it_is():
         assert not understood.changed
 
 
-def test_its_author_is_told_what_became_of_every_word():
+def test_its_author_is_told_what_became_of_the_words():
     assert str(understand("a fluffy puppy hops", WORDS)) == (
         '"a fluffy puppy hops" is read as "a dog jumps up and down in a green meadow" '
-        '("puppy" as "a dog"; "hops" as "jumps up and down"; "fluffy" not understood)'
+        '("puppy" as "a dog"; "hops" as "jumps up and down"; left out: "fluffy")'
     )
+    assert understand("a zebra and a dog", WORDS).left == ("dog",)
+    assert understand("a flying saucer zooms fast up", WORDS).read == (("zooms", "flies fast"),)
+
+
+@pytest.mark.parametrize("word", EVERYDAY)
+def test_everyday_words_mean_nothing_here(word):
+    understood = understand(f"a {word} puppy zzz", WORDS)
+    assert understood.text == "a dog walks right in a green meadow"
 
 
 def test_a_negative_prompt_keeps_only_what_it_says():
@@ -56,12 +69,15 @@ def test_a_negative_prompt_keeps_only_what_it_says():
 
 
 def test_every_combination_can_be_said_in_other_words():
-    """ "zzz" makes each caption a prompt with an unknown word; what is left of it is the canonical caption."""
+    """An unknown word makes each caption and paraphrase another prompt; what is left is the canonical caption."""
+    rng = np.random.default_rng(0)
     for subject, action, scene, time, weather in product(SUBJECTS, ACTIONS, SCENES, TIMES, WEATHERS):
         if scene == "moon" and (time, weather) != ("night", "clear"):
             continue
-        wanted = caption(Attributes(subject, action, scene, time, weather))
+        attributes = Attributes(subject, action, scene, time, weather)
+        wanted = caption(attributes)
         assert understand(f"zzz {wanted}", WORDS).text == wanted
+        assert understand(f"zzz {caption(attributes, rng)}", WORDS).text == wanted
 
 
 def test_a_word_means_one_thing():

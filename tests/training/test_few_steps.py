@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,7 +92,10 @@ def test_bad_orders_are_refused(tmp_path, recorded):
         replace(taught(tmp_path), student_steps=3)
     with pytest.raises(FileNotFoundError, match="train trajectories"):
         Trajectories(tmp_path)
+    with pytest.raises(ValueError, match="recorded with seed 0, here it is 7"):
+        record_trajectories(tiny_model(), replace(taught(recorded), seed=7))
     other = replace(taught(recorded), clips=8, student_steps=4)
-    trajectories_module.record_trajectories(tiny_model(), other)
-    with pytest.raises(ValueError, match="several teachers"):
+    trajectories_module.record_trajectories(tiny_model(), replace(other, folder=tmp_path / "other"))
+    shutil.copy(tmp_path / "other" / "trajectories-00001.safetensors", recorded)
+    with pytest.raises(ValueError, match="recorded with sigmas"):
         Trajectories(recorded)

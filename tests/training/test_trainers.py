@@ -170,6 +170,15 @@ def test_a_state_goes_on_only_with_what_it_was_begun_with(tmp_path):
         training("dogs").resume()
 
 
+def test_a_state_that_does_not_know_its_origin_is_refused(tmp_path):
+    before = Training(torch.nn.Linear(3, 1), spec(tmp_path, 5), unused, unused)
+    before.step = 1
+    before.save()
+    after = Training(torch.nn.Linear(3, 1), spec(tmp_path, 5), unused, unused, origin={"the data": "cats"})
+    with pytest.raises(ValueError, match="the data was unknown and is now cats"):
+        after.resume()
+
+
 def test_a_damaged_state_is_named(tmp_path):
     training = Training(torch.nn.Linear(3, 1), spec(tmp_path, 5), unused, unused)
     training.step = 1
