@@ -129,8 +129,8 @@ TEXT_TO_VIDEO = Template(
                 Note(
                     "## Text to video\nWrite what to show, and press **Run**. The embedded model knows 21 animals and "
                     "vehicles that walk, run, jump, spin or dance in 7 scenes; other words are read as the nearest "
-                    "it knows, and the node says so.\n\nCancel at any time: finished frames are kept, and the next **Run** "
-                    "goes on.",
+                    "it knows, and the node says so.\n\nCancel at any time: finished frames are kept, and the next "
+                    "**Run** goes on.",
                     150,
                 ),
                 MODEL,
