@@ -71,8 +71,9 @@ def understand(text: str, vocabulary: Collection[str], *, negative: bool = False
     if not unknown_words(text, vocabulary):
         return Understood(text, text)
     asked = list(_words(text))
-    plain = [meant for word in asked if (meant := _plainly(word))]
-    guessed = [meant for word in asked if not _plainly(word) and (meant := _nearly(word, vocabulary))]
+    plainly = {word: _plainly(word) for word in asked}
+    plain = [meant for word in asked if (meant := plainly[word])]
+    guessed = [meant for word in asked if not plainly[word] and (meant := _nearly(word, vocabulary))]
     found: dict[str, str] = {}
     for meant in (*plain, *guessed):  # a guess counts only where nothing is said plainly
         found.setdefault(meant.slot, meant.value)
