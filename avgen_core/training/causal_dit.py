@@ -9,7 +9,7 @@ from ..networks.causal_dit import CausalDiT, CausalDiTConfig, TextKeys
 from ..networks.text_encoder import TextEncoder, TextEncoderConfig
 from .latents import ClipBatch, LatentClips
 from .loop import RowLosses, Training, TrainSpec, nothing, run
-from .timesteps import NoiseRecipe, level_weight
+from .timesteps import ClipNoise, NoiseRecipe, level_weight
 
 
 class TextToVideo(nn.Module):
@@ -23,6 +23,22 @@ class TextToVideo(nn.Module):
     def keys(self, prompts: list[str]) -> TextKeys:
         tokens = self.text_encoder.tokenize(prompts).to(self.dit.head.modulation.device)
         return self.dit.text_keys(self.text_encoder(tokens))
+
+
+@torch.no_grad()
+def with_remade_context(dit: CausalDiT, keys: TextKeys, batch: ClipBatch, noise: ClipNoise, epsilon: Tensor) -> Tensor:
+    """The batch's latents (B, C, F, h, w); context that is to be made anew is noised, and denoised in one step."""
+    rows = noise.remade > 0
+    if not rows.any():
+        return batch.latents
+    clean, level = batch.latents[rows], noise.remade[rows]
+    share = level[:, None, None, None, None]
+    noisy = (1 - share) * clean + share * epsilon[rows]
+    timesteps = (level * 1000)[:, None].expand(-1, clean.shape[2])
+    velocity = dit(noisy, timesteps, keys, batch.prompt_of_frame[rows], groups=noise.groups)
+    learned = noise.learned[rows][:, None, :, None, None]
+    remade = torch.where(learned, clean, noisy - share * velocity.float())
+    return batch.latents.index_put((rows.nonzero()[:, 0],), remade)
 
 
 def train_causal_dit(
@@ -39,18 +55,21 @@ def train_causal_dit(
     """Train on windows of `frames` latent frames; resumes from `spec.out` when it holds a state."""
     noise = noise or NoiseRecipe()
 
-    def draw(step: int, rows: slice) -> tuple[ClipBatch, tuple, Tensor]:
+    def draw(step: int, rows: slice) -> tuple[ClipBatch, ClipNoise, Tensor]:
         generator = torch.Generator().manual_seed(spec.seed * 1_000_003 + step)
         batch = clips.batch(step, spec.batch, frames, spec.seed, text_dropout, rows)
         drawn = noise.draw(spec.batch, frames, generator)
         epsilon = torch.randn(spec.batch, *batch.latents.shape[1:], generator=generator)[rows]
-        return batch, (drawn.levels[rows], drawn.learned[rows], drawn.groups), epsilon
+        own = ClipNoise(drawn.levels[rows], drawn.learned[rows], drawn.groups, drawn.remade[rows])
+        return batch, own, epsilon
 
-    def losses(model: TextToVideo, data: tuple[ClipBatch, tuple, Tensor]) -> RowLosses:
-        (clean, prompts, prompt_of_frame), (levels, learned, groups), epsilon = data
+    def losses(model: TextToVideo, data: tuple[ClipBatch, ClipNoise, Tensor]) -> RowLosses:
+        batch, (levels, learned, groups, _), epsilon = data
+        clean, keys = batch.latents, model.keys(batch.prompts)
+        shown = with_remade_context(model.dit, keys, *data)
         share = levels[:, None, :, None, None]
-        noisy = (1 - share) * clean + share * epsilon
-        velocity = dit(noisy, levels * 1000, model.keys(prompts), prompt_of_frame, groups=groups)
+        noisy = (1 - share) * shown + share * epsilon
+        velocity = dit(noisy, levels * 1000, keys, batch.prompt_of_frame, groups=groups)
         error = (velocity.float() - (epsilon - clean)).square().mean(dim=(1, 3, 4))
         weight = learned * level_weight(levels)
         return RowLosses((error * weight).sum(1), weight.sum(1))

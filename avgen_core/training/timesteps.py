@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -91,17 +92,18 @@ def level_weight(levels: Tensor) -> Tensor:
     return (levels / 0.4).clamp(max=1.0)
 
 
-@dataclass(frozen=True)
-class ClipNoise:
+class ClipNoise(NamedTuple):
     """Noise of a batch of clips of F frames.
 
     levels: (B, F) in 0..1; learned: (B, F) bool, the frames that count in the loss; groups: (F,) causal groups, or
-    None where all frames see each other.
+    None where all frames see each other; remade: (B,), the level at which the model makes a clip's context anew, 0
+    where the context is the clip's own.
     """
 
     levels: Tensor
     learned: Tensor
     groups: Tensor | None
+    remade: Tensor
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,9 @@ class NoiseRecipe:
     block over the whole clip, which is training without the causal mask.
     prefix_share: share of clips that begin with clean frames, as commits see them.
     noisy_prefix_share: share of those whose clean frames carry a little noise (up to `prefix_noise`), against drift.
+    remade_prefix_share: share of those whose frames the model itself makes anew from a level in `remade_levels`, so
+        that it learns to go on from its own errors: after "Resampling Forcing" (End-to-End Training for Autoregressive
+        Video Diffusion via Self-Resampling).
     sampler: how the levels of a clip's blocks are drawn.
     """
 
@@ -119,6 +124,8 @@ class NoiseRecipe:
     prefix_share: float = 0.6
     noisy_prefix_share: float = 0.4
     prefix_noise: float = 0.25
+    remade_prefix_share: float = 0.3
+    remade_levels: tuple[float, float] = (0.3, 0.8)
     sampler: TimestepSampler = TimestepSampler.FOPP
 
     def draw(self, batch: int, frames: int, generator: Generator) -> ClipNoise:
@@ -132,14 +139,23 @@ class NoiseRecipe:
         context *= torch.rand(batch, 1, generator=generator) < self.noisy_prefix_share
         if self.sampler.ordered:
             levels = self._rescaled(levels, learned, generator)
+        remade = self._remade(prefix, generator)
+        context *= remade[:, None] == 0
         levels = torch.where(learned, levels.clamp(1e-3, 1.0), context)
         groups = None if units == 1 else torch.arange(frames) // size
-        return ClipNoise(levels, learned, groups)
+        return ClipNoise(levels, learned, groups, remade)
 
     def _prefix_frames(self, batch: int, frames: int, size: int, generator: Generator) -> Tensor:
         unit = 1 if size == frames else size
         count = torch.randint(1, frames // unit, (batch,), generator=generator) * unit
         return count * (torch.rand(batch, generator=generator) < self.prefix_share)
+
+    def _remade(self, prefix: Tensor, generator: Generator) -> Tensor:
+        """Levels (B,) at which context is made anew; 0 for most, and where there is no context."""
+        least, most = self.remade_levels
+        level = least + (most - least) * torch.rand(len(prefix), generator=generator)
+        chosen = torch.rand(len(prefix), generator=generator) < self.remade_prefix_share
+        return level * (chosen & (prefix > 0))
 
     @staticmethod
     def _rescaled(levels: Tensor, learned: Tensor, generator: Generator) -> Tensor:
