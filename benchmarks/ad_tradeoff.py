@@ -19,9 +19,9 @@ from avgen_core.evaluation.classifier import load_classifier  # noqa: E402
 from avgen_core.evaluation.features import load_features  # noqa: E402
 from avgen_core.evaluation.judging import fresh_renders, reconstructed  # noqa: E402
 from avgen_core.evaluation.quality import Judge, Quality, quality_rows  # noqa: E402
-from avgen_core.evaluation.sampling import Sampling, sample_videos  # noqa: E402
 from avgen_core.plan import AsynchronousPlan, Window, cost, flow_sigmas  # noqa: E402
 from avgen_core.systems.embedded import GUIDANCE, SHIFT, STEPS, WINDOW, EmbeddedModel, load_embedded  # noqa: E402
+from avgen_core.systems.many_videos import Sampling, sample_videos  # noqa: E402
 
 DIFFERENCES = (0, 2, 4, 6, 12)
 RENDER_SEEDS = {"reference": 1_000_001, "floor": 2_000_003}

@@ -19,8 +19,8 @@ import ad_tradeoff  # noqa: E402
 from timestep_samplers import DIFFERENCES, FRAMES, Arm, trained  # noqa: E402
 
 from avgen_core.diorama import caption  # noqa: E402
-from avgen_core.evaluation.sampling import Sampling, sample_videos  # noqa: E402
 from avgen_core.systems.embedded import GUIDANCE, EmbeddedModel, load_embedded  # noqa: E402
+from avgen_core.systems.many_videos import Sampling, sample_videos  # noqa: E402
 from avgen_core.training.timesteps import TimestepSampler  # noqa: E402
 
 WIDTH, HEIGHT, COLUMNS = 330, 230, 3

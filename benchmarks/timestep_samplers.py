@@ -23,9 +23,9 @@ from ad_tradeoff import attributes_of, bounds, judge_for, plan_of  # noqa: E402
 from avgen_core.checkpoints.files import encoder_digest, load_into, read_weights, save_weights  # noqa: E402
 from avgen_core.diorama import caption  # noqa: E402
 from avgen_core.evaluation.quality import Judge, Quality, quality_rows  # noqa: E402
-from avgen_core.evaluation.sampling import Sampling, sample_videos  # noqa: E402
 from avgen_core.networks.causal_dit import CausalDiT, CausalDiTConfig  # noqa: E402
 from avgen_core.systems.embedded import CAUSAL_DIT, GUIDANCE, EmbeddedModel, load_embedded  # noqa: E402
+from avgen_core.systems.many_videos import Sampling, sample_videos  # noqa: E402
 from avgen_core.training.causal_dit import TextToVideo, train_causal_dit  # noqa: E402
 from avgen_core.training.latents import LatentClips  # noqa: E402
 from avgen_core.training.loop import TrainSpec  # noqa: E402

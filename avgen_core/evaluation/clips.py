@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..diorama import Attributes, caption
+from ..systems.many_videos import sample_videos
 from ..training.autoencoder import psnr, to_unit
 from .classifier import classify
 from .features import FeatureNetworks
@@ -18,7 +19,6 @@ from .lpips import NAME, Lpips
 from .measures import Interval, colour_statistics, mean_interval
 from .quality import Judge, Quality
 from .report import Measure
-from .sampling import sample_videos
 from .sheet import Judged
 from .trial import RENDERS, Trial, report_progress
 

@@ -12,11 +12,11 @@ from statistics import fmean
 import numpy as np
 
 from ..diorama import Attributes, caption
+from ..systems.many_videos import sample_videos
 from .classifier import WINDOW, classify
 from .judging import Tally, facts, fresh_renders, spread_windows, tally
 from .measures import colour_statistics, flow_magnitude, mean_interval, wilson
 from .report import Goal, Measure, against_ceiling
-from .sampling import sample_videos
 from .trial import LONG_PART, RENDERS, Trial, report_progress
 
 STEADY_TARGET = 0.95  # of the accuracy of the beginning

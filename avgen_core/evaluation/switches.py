@@ -15,11 +15,11 @@ from ..diorama import Attributes, Segment, caption, render, sample_attributes
 from ..diorama.attributes import switch_one
 from ..prompts import PromptSchedule
 from ..prompts import Segment as PromptSegment
+from ..systems.many_videos import sample_videos
 from ..training.corpus import clip_seed
 from .classifier import WINDOW, classify
 from .judging import Tally, last_window, share_measure
 from .report import Measure
-from .sampling import sample_videos
 from .trial import RENDERS, Trial, report_progress
 
 SWITCHED = ("action", "scene", "time", "weather")

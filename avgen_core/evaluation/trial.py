@@ -12,10 +12,10 @@ import numpy as np
 from ..diorama import Attributes, sample_attributes
 from ..plan import flow_sigmas
 from ..systems.embedded import GUIDANCE, SHIFT, EmbeddedModel
+from ..systems.many_videos import Sampling
 from .classifier import WINDOW, AttributeClassifier
 from .features import FeatureNetworks
 from .lpips import Lpips
-from .sampling import Sampling
 
 RENDERS = 3  # fresh renders of each combination for a ceiling
 LONG_PART = 64  # frames at each end of a long video that are judged

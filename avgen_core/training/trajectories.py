@@ -19,13 +19,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..diorama import caption, sample_attributes
-from ..evaluation.sampling import ManyDenoiser, ManyNoise, ManyPrompts
 from ..plan import BlockPlan
 from ..rollout.denoiser import Request
 from ..rollout.executor import Executor
 from ..rollout.files import written_whole
 from ..rollout.noise import SeededNoise
 from ..systems.embedded import EmbeddedModel
+from ..systems.many_videos import ManyDenoiser, ManyNoise, ManyPrompts
 
 SHARD_CLIPS = 48
 

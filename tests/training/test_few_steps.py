@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from avgen_core.evaluation.sampling import Sampling, sample_latents
 from avgen_core.plan import BlockPlan, flow_sigmas
+from avgen_core.systems.many_videos import Sampling, sample_latents
 from avgen_core.training import trajectories as trajectories_module
 from avgen_core.training.causal_dit import TextToVideo
 from avgen_core.training.few_steps import draw_steps, train_few_steps

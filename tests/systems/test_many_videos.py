@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from avgen_core.evaluation.sampling import Prompt, Sampling, sample_latents, sample_videos
 from avgen_core.plan import BlockPlan, OnSwitch, Window, flow_sigmas
 from avgen_core.prompts import PromptSchedule, Segment
 from avgen_core.rollout.executor import Executor, Prompts
 from avgen_core.rollout.noise import SeededNoise
 from avgen_core.systems.embedded import EmbeddedModel
+from avgen_core.systems.many_videos import Prompt, Sampling, sample_latents, sample_videos
 from tests.evaluation.tiny_model import tiny_model
 
 CAPTIONS = ["a cat walks left in a forest", "a red car stands still in the city", "a bee jumps on the moon"]

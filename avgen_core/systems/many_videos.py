@@ -22,7 +22,7 @@ from ..rollout.denoiser import FrameGrid, PromptMix, Request
 from ..rollout.executor import Executor
 from ..rollout.noise import SeededNoise
 from ..rollout.process import FlowMatching
-from ..systems.embedded import EmbeddedModel
+from .embedded import EmbeddedModel
 
 OnProgress = Callable[[float], None]
 Prompt = str | PromptSchedule
