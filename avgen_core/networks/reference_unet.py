@@ -1,0 +1,104 @@
+"""An image UNet of diffusers that sees references: training and library use of ART-V. ComfyUI brings its own UNet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .reference_adapter import EncodedReferences, ReferenceAdapter
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+    from diffusers.models.attention_processor import Attention
+
+TextKeys = list[tuple[Tensor, Tensor]]
+"""Keys and values (B, tokens, width) of a prompt for each cross-attention."""
+
+
+@dataclass
+class Shared:
+    """What the cross-attentions of one forward look at beside their queries."""
+
+    text: TextKeys | None = None
+    anchor: list[tuple[Tensor, Tensor]] | None = None
+
+
+class CrossAttention:
+    """Processor of one cross-attention, which attends to the text and, with the same queries, to the anchor."""
+
+    def __init__(self, index: int, shared: Shared) -> None:
+        self.index, self.shared = index, shared
+
+    def __call__(self, attention: Attention, hidden_states: Tensor, *_, **__) -> Tensor:
+        """States (B, N, width) to (B, N, width)."""
+        queries = _split(attention.to_q(hidden_states), attention.heads)
+        out = _attend(queries, self.shared.text[self.index])
+        if self.shared.anchor is not None:
+            out = out + _attend(queries, self.shared.anchor[self.index])
+        for layer in attention.to_out:
+            out = layer(out)
+        return out
+
+
+def _split(x: Tensor, heads: int) -> Tensor:
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def _attend(queries: Tensor, keys_values: tuple[Tensor, Tensor]) -> Tensor:
+    keys, values = (_split(x.to(queries), queries.shape[1]) for x in keys_values)
+    return functional.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
+
+
+def cross_attentions(unet: UNet2DConditionModel) -> list[Attention]:
+    """The cross-attentions in the order in which a forward meets them.
+
+    Raises:
+        ValueError: they are not those of Stable Diffusion 1.x and 2.x.
+    """
+    found = []
+    for part in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
+        for transformer in getattr(part, "attentions", None) or ():
+            for block in getattr(transformer, "transformer_blocks", ()):
+                if block.attn2 is None or block.attn2.residual_connection or block.attn2.norm_q is not None:
+                    raise ValueError(
+                        "ART-V works on UNets of Stable Diffusion 1.x and 2.x; this one is built otherwise"
+                    )
+                found.append(block.attn2)
+    return found
+
+
+class ReferenceUNet(nn.Module):
+    """The image model with ART-V's additions. Untrained, they change no bit of what the image model gives."""
+
+    def __init__(self, unet: UNet2DConditionModel, adapter: ReferenceAdapter) -> None:
+        super().__init__()
+        self.unet, self.adapter, self._shared = unet, adapter, Shared()
+        attentions = cross_attentions(unet)
+        widths = tuple(attention.inner_dim for attention in attentions)
+        if widths != adapter.config.attention_widths or tuple(unet.config.block_out_channels) != adapter.config.widths:
+            raise ValueError(
+                f"the adapter was made for a UNet with levels of {adapter.config.widths} channels, this one has "
+                f"{tuple(unet.config.block_out_channels)}: use the image model that the adapter was trained on"
+            )
+        for index, attention in enumerate(attentions):
+            attention.set_processor(CrossAttention(index, self._shared))
+
+    def text_keys(self, text: Tensor) -> TextKeys:
+        """States of prompts (B, tokens, text width) to what the cross-attentions need of them."""
+        return [(a.to_k(text), a.to_v(text)) for a in cross_attentions(self.unet)]
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, text: TextKeys, encoded: EncodedReferences | None) -> Tensor:
+        """What the image model predicts for `noisy` (B, C, H, W) at `timesteps` (B,); without `encoded`, as it is."""
+        self._shared.text, self._shared.anchor = text, encoded.anchor if encoded else None
+        try:
+            return self.unet(
+                noisy,
+                timesteps,
+                text[0][0],  # only its presence matters: the processors have the keys
+                down_intrablock_additional_residuals=list(encoded.residuals) if encoded else None,
+            ).sample
+        finally:
+            self._shared.text = self._shared.anchor = None
