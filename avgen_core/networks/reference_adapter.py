@@ -62,6 +62,11 @@ class References:
         """The frame (B, C, H, W) that the mask may copy from; zero where there is none."""
         return self.previous[:, 0] * self.has_previous[:, 0, None, None, None]
 
+    @property
+    def any(self) -> Tensor:
+        """(B,) bool: whether there is anything at all."""
+        return self.has_previous.any(dim=1) | self.has_anchor
+
     def planes(self) -> Tensor:
         """All of it as channels (B, planes, H, W); what is not there is zero."""
         images = torch.cat([self.previous, self.anchor[:, None]], dim=1)
@@ -113,12 +118,13 @@ class ReferenceEncoder(nn.Module):
         )
         self.gains = nn.ParameterList(nn.Parameter(torch.zeros(width)) for width in config.widths)
 
-    def forward(self, planes: Tensor) -> list[Tensor]:
-        """Planes (B, planes, H, W) to residuals (B, width, h, w), from the finest level."""
-        x, residuals = planes, []
+    def forward(self, references: References) -> list[Tensor]:
+        """Residuals (B, width, h, w), from the finest level; zero where there is no reference at all."""
+        x, residuals = references.planes(), []
+        there = references.any[:, None, None, None]
         for level, gain in zip(self.body, self.gains, strict=True):
             x = level(x)
-            residuals.append(x * gain.to(x)[:, None, None])
+            residuals.append(x * gain.to(x)[:, None, None] * there.to(x))
         return residuals
 
 
@@ -204,7 +210,7 @@ def opened(gate: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class EncodedReferences:
-    """What the UNet gets of the references, the same in all steps of a frame.
+    """What the UNet gets of the references, the same in all steps of a frame; nothing but zeros where there are none.
 
     residuals: (B, width, h, w) for each of its levels; anchor: keys and values (B, tokens, width) for each of its
     cross-attentions.
@@ -227,7 +233,7 @@ class ReferenceAdapter(nn.Module):
     def encode(self, references: References) -> EncodedReferences:
         """The references as the UNet sees them."""
         return EncodedReferences(
-            self.reference_encoder(references.planes()), self.anchor(references.anchor, references.has_anchor)
+            self.reference_encoder(references), self.anchor(references.anchor, references.has_anchor)
         )
 
 

@@ -76,6 +76,19 @@ class ReferencePlan:
         if not 0 <= self.reference_noise < 1:
             raise PlanError(f"reference noise must be 0..1 (1 excluded), got {self.reference_noise}")
 
+    @property
+    def block(self) -> int:
+        """Frames that are finished together."""
+        return 1
+
+    def snapped(self, frames: int) -> int:
+        """Any number of frames will do."""
+        return frames
+
+    def tail(self, available: int) -> int:
+        """How many of the last of `available` frames can be given: all, for the first of them is the anchor."""
+        return available
+
     def passes(self, changed: Changed = never) -> Iterator[Pass]:
         frame = 0
         while True:

@@ -38,13 +38,15 @@ class FrameGrid:
 class Request:
     """One pass for the network: `latents` (F, C, H, W) in the order of the queries.
 
-    prompts: for each guidance branch, the prompt mix of each query. Stored frames enter `cache`.
+    prompts: for each guidance branch, the prompt mix of each query. Stored frames enter `cache`. references: the frames
+    (C, H, W) that `step.references` names, with their noise.
     """
 
     step: Pass
     latents: Tensor
     prompts: tuple[tuple[PromptMix, ...], ...]
     cache: FrameCache
+    references: tuple[Tensor, ...] = ()
 
 
 class Denoiser(Protocol):

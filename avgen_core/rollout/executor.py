@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..plan import Pass, Plan, passes_from
+from ..plan import Pass, Plan, Reference, passes_from
 from ..prompts import PromptSchedule, Segment
 from .denoiser import Denoiser, PromptMix, Request
 from .noise import NoiseSource
@@ -92,7 +92,8 @@ class Executor:
         before = [self._latent(query.frame) for query in step.queries]
         mixes = [self._mix(query.prompt_at) for query in step.queries]
         prompts = tuple(zip(*mixes, strict=True))
-        predictions = self.denoiser.predict(Request(step, torch.stack(before), prompts, state.cache))
+        references = tuple(self._reference(step.queries[0].frame, reference) for reference in step.references)
+        predictions = self.denoiser.predict(Request(step, torch.stack(before), prompts, state.cache, references))
         moved = self.denoiser.process.moved
         for query, latent, prediction in zip(step.queries, before, predictions, strict=True):
             state.latents[query.frame] = moved(query, latent, prediction, self.noise)
@@ -106,6 +107,14 @@ class Executor:
         state.passes += 1
         state.emitted += len(step.emits)
         return done
+
+    def _reference(self, frame: int, reference: Reference) -> Tensor:
+        """A finished frame as a reference of `frame`, with the same noise in all of its passes."""
+        latent = self.state.latents[reference.frame]
+        if not reference.noise:
+            return latent
+        fresh = self.noise.draw(frame, "reference", frame - reference.frame, tuple(latent.shape))
+        return self.denoiser.process.mixed(latent, fresh, reference.noise)
 
     def _latent(self, frame: int) -> Tensor:
         """The frame as it is now; one that appears for the first time is given, or pure noise."""

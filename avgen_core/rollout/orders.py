@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ..plan import AsynchronousPlan, BlockPlan, PlanError, WindowedAsynchronousPlan
+from ..plan import AsynchronousPlan, BlockPlan, PlanError, ReferencePlan, WindowedAsynchronousPlan
 from ..prompts import PromptSchedule, Segment
 from .denoiser import Denoiser
 from .executor import EMPTY_PROMPT, Prompts
@@ -15,7 +15,7 @@ from .files import RunError
 from .run import Join, Recipe, Run
 from .state import State
 
-RunPlan = BlockPlan | AsynchronousPlan | WindowedAsynchronousPlan
+RunPlan = BlockPlan | AsynchronousPlan | WindowedAsynchronousPlan | ReferencePlan
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Job:
 
 def is_closed(plan: RunPlan) -> bool:
     """Whether a plan ends with a certain frame, so that nothing is left in work to go on from."""
-    return not isinstance(plan, BlockPlan) and plan.frames is not None
+    return isinstance(plan, AsynchronousPlan | WindowedAsynchronousPlan) and plan.frames is not None
 
 
 def prepare(denoiser: Denoiser, order: Order) -> Job:

@@ -14,6 +14,9 @@ from .noise import NoiseSource
 class Process(Protocol):
     """How noise and clean frames mix, and so what a prediction does to a frame."""
 
+    def mixed(self, clean: Tensor, noise: Tensor, share: float) -> Tensor:
+        """A clean frame (C, H, W) with a share of noise in 0..1."""
+
     def moved(self, query: Query, latent: Tensor, prediction: Tensor, noise: NoiseSource) -> Tensor:
         """The frame (C, H, W) after its pass."""
 
@@ -22,13 +25,16 @@ class Process(Protocol):
 class FlowMatching:
     """x = (1 - sigma) * clean + sigma * noise; the network predicts the velocity noise - clean."""
 
+    def mixed(self, clean: Tensor, noise: Tensor, share: float) -> Tensor:
+        return (1 - share) * clean + share * noise
+
     def moved(self, query: Query, latent: Tensor, prediction: Tensor, noise: NoiseSource) -> Tensor:
         if query.action is Action.STEP:
             return latent + (query.sigma_next - query.sigma) * prediction
         if query.action is Action.RENOISE:
             clean = latent - query.sigma * prediction
             fresh = noise.draw(query.frame, "renoise", query.index, tuple(latent.shape))
-            return (1 - query.sigma_next) * clean + query.sigma_next * fresh
+            return self.mixed(clean, fresh, query.sigma_next)
         return latent
 
 
@@ -42,7 +48,13 @@ class VariancePreserving:
 
     alphas_cumprod: tuple[float, ...]
 
+    def mixed(self, clean: Tensor, noise: Tensor, share: float) -> Tensor:
+        return (1 - share**2) ** 0.5 * clean + share * noise
+
     def moved(self, query: Query, latent: Tensor, prediction: Tensor, noise: NoiseSource) -> Tensor:
+        if query.action is Action.RENOISE:
+            fresh = noise.draw(query.frame, "renoise", query.index, tuple(latent.shape))
+            return self.mixed(prediction, fresh, self._mixture(query.sigma_next)[1])
         if query.action not in (Action.STEP, Action.KEEP) or query.sigma == query.sigma_next:
             return latent
         signal, share = self._mixture(query.sigma)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import T2IAdapter, UNet2DConditionModel
@@ -104,9 +106,14 @@ def test_what_is_not_there_has_no_influence():
     absent, other = references(previous=False, anchor=False), references(previous=False, anchor=False)
     other.previous.add_(5)
     other.anchor.add_(5)
-    first, second = adapter.encode(absent), adapter.encode(other)
+    for given in (absent, other):
+        encoded = adapter.encode(given)
+        assert not any(residual.any() for residual in encoded.residuals)
+        assert not any(values.any() for _, values in encoded.anchor)
+    lone = replace(other, has_anchor=torch.tensor([True, True]))
+    without = replace(lone, previous=absent.previous)
+    first, second = adapter.encode(lone), adapter.encode(without)
     assert all(torch.equal(a, b) for a, b in zip(first.residuals, second.residuals, strict=True))
-    assert not any(values.any() for _, values in first.anchor)
     noisy = inputs()[0]
     assert not adapter.mask(noisy, noisy, absent, torch.tensor([0.5, 0.5])).any()
 
@@ -121,8 +128,8 @@ def test_the_encoder_is_the_light_adapter_of_diffusers():
     weights = {name.removeprefix("adapter."): value for name, value in theirs.state_dict().items()}
     missing, unexpected = mine.load_state_dict(weights, strict=False)
     assert not unexpected and all(name.startswith("gains.") for name in missing)
-    planes = references().planes()
-    for level, expected in zip(mine(planes), theirs(planes), strict=False):
+    given = references()
+    for level, expected in zip(mine(given), theirs(given.planes()), strict=True):
         torch.testing.assert_close(level, expected)
 
 

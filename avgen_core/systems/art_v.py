@@ -1,0 +1,132 @@
+"""ART-V: frame by frame on an image diffusion model, from the previous frames and the first one (arXiv 2311.18834)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..networks.reference_adapter import EncodedReferences, ReferenceAdapter, References, blended
+from ..plan import Action, ReferencePlan
+from ..rollout.denoiser import FrameGrid, PromptMix, Request
+from ..rollout.process import VariancePreserving
+
+
+class ImageModel(Protocol):
+    """A text-to-image diffusion model that takes an adapter's references.
+
+    alphas_cumprod: of its noise schedule, by timestep; latent_shape: (C, H, W) of an image.
+    """
+
+    fingerprint: str
+    alphas_cumprod: tuple[float, ...]
+    latent_shape: tuple[int, int, int]
+    device: torch.device
+
+    def predict_clean(
+        self, noisy: Tensor, timestep: float, prompts: tuple[PromptMix, ...], encoded: EncodedReferences
+    ) -> Tensor:
+        """Clean images (B, C, H, W), float32, seen in `noisy` (B, C, H, W), each under its own prompt."""
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How strongly text and references lead; 1 is off. After InstructPix2Pix (arXiv 2211.09800), equation 3."""
+
+    text: float
+    references: float = 1.0
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A row of the batch: positive or negative prompt, with or without references, and its weight in the sum."""
+
+    positive: bool
+    references: bool
+    weight: float
+
+
+def branches_of(guidance: Guidance, has_references: bool) -> tuple[Branch, ...]:
+    """The rows that guidance needs; the first is the conditional one, from which the mask is taken."""
+    text, references = guidance.text, guidance.references if has_references else 1.0
+    rows = [Branch(True, True, text)]
+    if text != 1.0 or references != 1.0:
+        rows.append(Branch(False, True, references - text))
+    if references != 1.0:
+        rows.append(Branch(False, False, 1.0 - references))
+    return tuple(rows)
+
+
+class ArtVDenoiser:
+    """Runs an image model with an adapter; what it predicts is the clean frame, blended by the mask after guidance."""
+
+    plans = (ReferencePlan,)
+    grid = FrameGrid(1)
+
+    def __init__(
+        self, image_model: ImageModel, adapter: ReferenceAdapter, fingerprint: str, guidance: Guidance
+    ) -> None:
+        self.image_model, self.adapter, self.guidance = image_model, adapter, guidance
+        self.fingerprint = f"{fingerprint}-{guidance.references:g}"
+        self.latent_shape, self.device = image_model.latent_shape, image_model.device
+        self.process = VariancePreserving(image_model.alphas_cumprod)
+        self._seen: tuple[Tensor, ...] | None = None
+        self._encoded: tuple[References, EncodedReferences] | None = None
+
+    @property
+    def branches(self) -> int:
+        return max(1 if branch.positive else 2 for branch in branches_of(self.guidance, has_references=True))
+
+    def check_text(self, text: str) -> None:
+        """Any text is a prompt."""
+
+    def predict(self, request: Request) -> Tensor:
+        (query,) = request.step.queries
+        if query.action is Action.KEEP:
+            return request.latents
+        references, encoded = self._references(request)
+        rows = branches_of(self.guidance, bool(request.references))
+        noisy = request.latents.to(self.device, torch.float32).expand(len(rows), -1, -1, -1)
+        prompts = tuple(request.prompts[0 if row.positive else 1][0] for row in rows)
+        clean = self.image_model.predict_clean(noisy, query.timestep, prompts, for_rows(encoded, rows))
+        weights = torch.tensor([row.weight for row in rows], device=clean.device)[:, None, None, None]
+        guided = clean[:1] if len(rows) == 1 else (weights * clean).sum(0, keepdim=True)
+        noise = torch.tensor([(1 - self.image_model.alphas_cumprod[round(query.timestep)]) ** 0.5], device=self.device)
+        mask = self.adapter.mask(noisy[:1], clean[:1], references, noise)
+        return blended(guided, references, mask).float().to(request.latents.device)
+
+    def _references(self, request: Request) -> tuple[References, EncodedReferences]:
+        """What the frame is made from; encoded once a frame, for all of its passes have the same references."""
+        same = self._seen is not None and len(self._seen) == len(request.references)
+        if not same or not all(map(torch.equal, self._seen, request.references)):
+            references = self._collected(request)
+            self._seen, self._encoded = request.references, (references, self.adapter.encode(references))
+        return self._encoded
+
+    def _collected(self, request: Request) -> References:
+        named = list(zip(request.step.references, request.references, strict=True))
+        anchors = [latent for reference, latent in named if reference.anchor]
+        previous = [(reference, latent) for reference, latent in reversed(named) if not reference.anchor]
+        count, empty = self.adapter.config.references, torch.zeros(self.latent_shape)
+        latents = [latent for _, latent in previous[:count]]
+        filled = torch.stack([*latents, *[empty] * (count - len(latents))])
+        return References(
+            previous=filled[None].to(self.device),
+            anchor=(anchors[0] if anchors else empty)[None].to(self.device),
+            has_previous=torch.tensor([[place < len(latents) for place in range(count)]], device=self.device),
+            has_anchor=torch.tensor([bool(anchors)], device=self.device),
+            noise=torch.tensor([previous[0][0].noise if previous else 0.0], device=self.device),
+        )
+
+
+def for_rows(encoded: EncodedReferences, rows: tuple[Branch, ...]) -> EncodedReferences:
+    """The references of one frame for each row of the batch; zero for rows without references."""
+    kept = torch.tensor([float(row.references) for row in rows])
+    residuals = [r.expand(len(rows), -1, -1, -1) * kept.to(r)[:, None, None, None] for r in encoded.residuals]
+    anchor = [
+        (keys.expand(len(rows), -1, -1), values.expand(len(rows), -1, -1) * kept.to(values)[:, None, None])
+        for keys, values in encoded.anchor
+    ]
+    return EncodedReferences(residuals, anchor)

@@ -1,0 +1,69 @@
+"""A Stable Diffusion UNet of diffusers as ART-V's image model, for training and library use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+from ..networks.reference_adapter import EncodedReferences
+from ..networks.reference_unet import ReferenceUNet, TextKeys
+from ..rollout.denoiser import PromptMix
+
+KEPT_PROMPTS = 32  # as in `causal_wan`
+
+
+class Prediction(str, Enum):
+    """What the image model's network predicts."""
+
+    EPSILON = "epsilon"
+    VELOCITY = "v_prediction"
+
+
+def clean_from(prediction: Prediction, predicted: Tensor, noisy: Tensor, kept: Tensor) -> Tensor:
+    """The clean image that belongs to a prediction; `kept` is alphas_cumprod, of a shape that fits."""
+    if prediction is Prediction.EPSILON:
+        return (noisy - (1 - kept).sqrt() * predicted) / kept.sqrt()
+    return kept.sqrt() * noisy - (1 - kept).sqrt() * predicted
+
+
+class DiffusersImageModel:
+    """The UNet with its additions; text keys are computed once a prompt."""
+
+    def __init__(
+        self,
+        network: ReferenceUNet,
+        encode_text: Callable[[str], Tensor],
+        *,
+        alphas_cumprod: tuple[float, ...],
+        prediction: Prediction,
+        latent_shape: tuple[int, int, int],
+        fingerprint: str,
+    ) -> None:
+        """`encode_text` gives one prompt's states (tokens, width)."""
+        self.network, self.encode_text, self.prediction = network, encode_text, prediction
+        self.alphas_cumprod, self.latent_shape, self.fingerprint = alphas_cumprod, latent_shape, fingerprint
+        self.device = next(network.parameters()).device
+        self._text_keys: dict[PromptMix, TextKeys] = {}
+
+    def predict_clean(
+        self, noisy: Tensor, timestep: float, prompts: tuple[PromptMix, ...], encoded: EncodedReferences
+    ) -> Tensor:
+        """As `ImageModel.predict_clean`."""
+        step = torch.full((len(noisy),), round(timestep), device=noisy.device)
+        each = [self._keys_of(mix) for mix in prompts]
+        text = [tuple(torch.cat(part) for part in zip(*layer, strict=True)) for layer in zip(*each, strict=True)]
+        dtype = self.network.unet.dtype
+        predicted = self.network(noisy.to(dtype), step, text, encoded).float()
+        kept = torch.tensor(self.alphas_cumprod[round(timestep)], device=noisy.device)
+        return clean_from(self.prediction, predicted, noisy.float(), kept)
+
+    def _keys_of(self, mix: PromptMix) -> TextKeys:
+        if mix not in self._text_keys:
+            if len(self._text_keys) >= KEPT_PROMPTS:
+                self._text_keys.pop(next(iter(self._text_keys)))
+            states = sum(share * self.encode_text(text).float() for text, share in mix)
+            self._text_keys[mix] = self.network.text_keys(states[None].to(self.device, self.network.unet.dtype))
+        return self._text_keys[mix]

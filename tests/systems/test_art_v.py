@@ -1,0 +1,135 @@
+"""ART-V through the executor: what the image model does alone, what references change, and that runs go on exactly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from avgen_core.networks.reference_unet import ReferenceUNet
+from avgen_core.plan import ReferencePlan, Solver, ddim_timesteps
+from avgen_core.prompts import PromptSchedule, Segment
+from avgen_core.rollout.executor import Executor, Prompts
+from avgen_core.rollout.noise import SeededNoise
+from avgen_core.systems.art_v import ArtVDenoiser, Guidance, branches_of
+from avgen_core.systems.diffusers_image_model import DiffusersImageModel, Prediction
+from tests.networks.test_reference_adapter import adapter_for, unet
+
+SCHEDULER = DDIMScheduler(
+    beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
+    steps_offset=1,
+)  # fmt: skip
+SIGMAS = tuple(t / 1000 for t in ddim_timesteps(4))
+PLAN = ReferencePlan(SIGMAS, previous=2, reference_noise=0.2)
+UNGUIDED = Guidance(1.0)
+PROMPTS = Prompts(PromptSchedule((Segment(0, "a cat"), Segment(3, "a dog"))))
+
+
+def encode_text(text: str) -> torch.Tensor:
+    return torch.randn(5, 24, generator=torch.Generator().manual_seed(len(text)))
+
+
+def denoiser(guidance: Guidance = UNGUIDED, *, trained: bool = False, prediction=Prediction.EPSILON):
+    adapter = adapter_for(unet())
+    if trained:
+        generator = torch.Generator().manual_seed(5)
+        for parameter in adapter.parameters():
+            parameter.data.normal_(std=0.2, generator=generator)
+        adapter.mask.gate.data.fill_(0.6)
+    model = DiffusersImageModel(
+        ReferenceUNet(unet(), adapter),
+        encode_text,
+        alphas_cumprod=tuple(SCHEDULER.alphas_cumprod.tolist()),
+        prediction=prediction,
+        latent_shape=(4, 8, 8),
+        fingerprint="image",
+    )
+    return ArtVDenoiser(model, adapter, "adapter", guidance)
+
+
+def frames(count: int, plan: ReferencePlan = PLAN, **settings) -> torch.Tensor:
+    given = settings.pop("given", None)
+    executor = Executor(denoiser(**settings), plan, PROMPTS, SeededNoise(0), given=given)
+    return torch.cat([done.finished for done in executor.run(count)])
+
+
+@pytest.mark.parametrize("prediction", Prediction)
+@torch.no_grad()
+def test_untrained_every_frame_is_an_image_that_diffusers_makes(prediction):
+    video = frames(5, prediction=prediction)
+    scheduler = DDIMScheduler.from_config(SCHEDULER.config, prediction_type=prediction.value)
+    scheduler.set_timesteps(4)
+    plain = unet()
+    for number, mine in enumerate(video):
+        latent = SeededNoise(0).draw(number, "initial", 0, (4, 8, 8))[None]
+        text = encode_text("a cat" if number < 3 else "a dog")[None]
+        for timestep in scheduler.timesteps:
+            latent = scheduler.step(plain(latent, timestep, text).sample, timestep, latent).prev_sample
+        torch.testing.assert_close(mine, latent[0], atol=1e-4, rtol=1e-4)
+
+
+def test_the_first_frame_is_the_image_models_own():
+    assert torch.equal(frames(1, trained=True), frames(1))
+    assert not torch.allclose(frames(2, trained=True)[1], frames(2)[1], atol=0.01)
+
+
+def test_where_the_mask_is_open_the_newest_reference_is_copied():
+    plan, adapted = replace(PLAN, reference_noise=0.0), denoiser()
+    adapted.adapter.mask.gate.data.fill_(1.0)
+    adapted.adapter.mask.layers[-1].bias.data.fill_(100.0)
+    executor = Executor(adapted, plan, PROMPTS, SeededNoise(0))
+    video = torch.cat([done.finished for done in executor.run(3)])
+    kept = SCHEDULER.alphas_cumprod[0] ** 0.5  # DDIM ends at the first level of the schedule, not at 0
+    torch.testing.assert_close(video[1], kept * video[0], atol=0.15, rtol=0)
+
+
+@pytest.mark.parametrize("guidance", [Guidance(1.0), Guidance(3.0), Guidance(3.0, 1.5), Guidance(1.0, 2.0)])
+def test_guidance_branches_sum_to_one_and_the_first_is_the_conditional(guidance):
+    rows = branches_of(guidance, has_references=True)
+    assert sum(row.weight for row in rows) == pytest.approx(1)
+    assert rows[0].positive and rows[0].references
+    assert frames(3, guidance=guidance, trained=True).isfinite().all()
+
+
+def test_reference_guidance_needs_references():
+    assert branches_of(Guidance(1.0, 2.0), has_references=False) == branches_of(Guidance(1.0), has_references=False)
+
+
+def test_a_stopped_run_goes_on_with_the_same_bits():
+    whole = frames(6, trained=True, guidance=Guidance(2.0))
+    first = Executor(denoiser(Guidance(2.0), trained=True), PLAN, PROMPTS, SeededNoise(0))
+    passes = iter(first.run(6))
+    begun = torch.cat([next(passes).finished for _ in range(10)])
+    second = Executor(denoiser(Guidance(2.0), trained=True), PLAN, PROMPTS, SeededNoise(0), first.state)
+    rest = torch.cat([done.finished for done in second.run(6)])
+    assert torch.equal(torch.cat([begun, rest]), whole)
+
+
+def test_a_given_image_is_the_anchor_and_the_first_frame():
+    image = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(9))
+    plan = replace(PLAN, given=1)
+    video = frames(4, plan, trained=True, given=image)
+    assert torch.equal(video[:1], image)
+    other = frames(4, plan, trained=True, given=image + 1)
+    assert not torch.allclose(video[3], other[3])
+
+
+def test_a_few_step_solver_ends_on_a_clean_frame():
+    plan = ReferencePlan((0.999, 0.5), solver=Solver.RENOISE)
+    assert frames(3, plan, trained=True).isfinite().all()
+
+
+def test_references_are_encoded_once_a_frame():
+    adapted, count = denoiser(trained=True), 0
+    encode = adapted.adapter.encode
+
+    def counted(references):
+        nonlocal count
+        count += 1
+        return encode(references)
+
+    adapted.adapter.encode = counted
+    list(Executor(adapted, PLAN, PROMPTS, SeededNoise(0)).run(5))
+    assert count == 5
