@@ -1,0 +1,30 @@
+"""ComfyUI's modules and the pack's nodes in this process, for what no server can be asked for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import environment
+
+PACK = "avgen_in_process"
+
+
+def node_module(name: str) -> ModuleType:
+    """The pack's `nodes.<name>`, with ComfyUI's modules on the path and its devices set to the CPU."""
+    where = environment.locations()
+    if not (where.comfyui / "comfy").is_dir():
+        raise AssertionError(f"there is no ComfyUI in {where.comfyui}; run `python scripts/test.py`")
+    if str(where.comfyui) not in sys.path:
+        sys.path.insert(0, str(where.comfyui))
+        importlib.import_module("comfy.cli_args").args.cpu = True
+    root = Path(__file__).resolve().parents[2]
+    for package, folder in ((PACK, root), (f"{PACK}.nodes", root / "nodes")):
+        if package not in sys.modules:
+            empty = ModuleType(package)
+            empty.__path__ = [str(folder)]
+            sys.modules[package] = empty
+    return importlib.import_module(f"{PACK}.nodes.{name}")
