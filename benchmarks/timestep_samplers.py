@@ -32,7 +32,7 @@ from avgen_core.training.loop import TrainSpec  # noqa: E402
 from avgen_core.training.timesteps import NoiseRecipe, TimestepSampler  # noqa: E402
 
 DIT = CausalDiTConfig(
-    dim=128, ffn_dim=384, num_heads=2, num_layers=4, in_dim=8, out_dim=8, text_dim=128, text_len=24, freq_dim=64
+    dim=128, ffn_dim=384, num_heads=2, num_layers=4, in_dim=16, out_dim=16, text_dim=128, text_len=24, freq_dim=64
 )
 FRAMES, BATCH = 16, 8
 SAMPLERS = tuple(sampler.value for sampler in TimestepSampler)

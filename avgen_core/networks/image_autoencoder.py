@@ -17,7 +17,7 @@ class ImageAutoencoderConfig:
     """Channel counts from full resolution/2 down to /8 (encoder) and from /8 up to /2 (decoder)."""
 
     image_channels: int = 3
-    latent_channels: int = 8
+    latent_channels: int = 16
     encoder_channels: tuple[int, int, int] = (48, 80, 112)
     decoder_channels: tuple[int, int, int] = (128, 96, 64)
     decoder_blocks: tuple[int, int, int] = (2, 2, 1)

@@ -49,3 +49,13 @@ def ddim_timesteps(steps: int, timesteps: int = 1000) -> tuple[float, ...]:
         fitting = [n for n in (10, 20, 25, 40, 50, 100, 200, 250, 500, 1000) if timesteps % n == 0]
         raise PlanError(f"DDIM steps must divide {timesteps}: {', '.join(map(str, fitting))}; got {steps}")
     return tuple(float(t + 1) for t in reversed(range(0, timesteps, timesteps // steps)))
+
+
+def trailing_timesteps(steps: int, timesteps: int = 1000) -> tuple[float, ...]:
+    """DDIM steps from pure noise, falling: 999, 899 ... 99 for 10 (`timestep_spacing="trailing"` of diffusers).
+
+    Better than `ddim_timesteps` for few steps (arXiv 2305.08891, section 3.3), and any number of steps will do.
+    """
+    if not 1 <= steps <= timesteps:
+        raise PlanError(f"steps must be 1 to {timesteps}, got {steps}")
+    return tuple(float(round(timesteps - i * timesteps / steps) - 1) for i in range(steps))

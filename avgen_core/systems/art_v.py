@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,9 +10,14 @@ import torch
 from torch import Tensor
 
 from ..networks.reference_adapter import EncodedReferences, ReferenceAdapter, References, blended
-from ..plan import Action, ReferencePlan
+from ..plan import Action, PlanError, ReferencePlan, trailing_timesteps
+from ..prompts import Classes, PromptSchedule, Reading
 from ..rollout.denoiser import FrameGrid, PromptMix, Request
 from ..rollout.process import VariancePreserving
+from .asynchronous import AsynchronousSettings
+from .system import FrameAutoencoder
+
+NO_CLASSES = Classes((), ())
 
 
 class ImageModel(Protocol):
@@ -130,3 +136,54 @@ def for_rows(encoded: EncodedReferences, rows: tuple[Branch, ...]) -> EncodedRef
         for keys, values in encoded.anchor
     ]
     return EncodedReferences(residuals, anchor)
+
+
+@dataclass
+class ArtVModel:
+    """An image model with an adapter, as a system. Frames are `size` x `size` pixels, shown at `fps`.
+
+    read: what is made of the words of a schedule; steps, reference_noise, reference_guidance: of the default schedule.
+    """
+
+    image_model: ImageModel
+    adapter: ReferenceAdapter
+    autoencoder: FrameAutoencoder
+    read: Callable[..., Reading]
+    fingerprint: str
+    size: int
+    fps: float = 8.0
+    guidance: float = 3.0
+    reference_guidance: float = 1.0
+    reference_noise: float = 0.1
+    steps: int = 20
+    classes: Classes = NO_CLASSES
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        return self.image_model.latent_shape
+
+    @property
+    def default_plan(self) -> ReferencePlan:
+        sigmas = tuple(t / 1000 for t in trailing_timesteps(self.steps))
+        return ReferencePlan(sigmas, self.adapter.config.references, reference_noise=self.reference_noise)
+
+    def asynchronous_plan(self, settings: AsynchronousSettings) -> ReferencePlan:
+        """Raises PlanError: frames are made one after the other."""
+        raise PlanError(
+            "ART-V makes one frame after the other: it has no asynchronous schedule; leave the schedule out"
+        )
+
+    def check_size(self, width: int, height: int) -> None:
+        """Refuse frames of another size than the run's."""
+        if (width, height) != (self.size, self.size):
+            raise ValueError(
+                f"this model is set to {self.size}x{self.size} pixels, not {width}x{height}: scale the frames that you "
+                "give it"
+            )
+
+    def understand(self, schedule: PromptSchedule, *, negative: bool = False) -> Reading:
+        return self.read(schedule, negative=negative)
+
+    def denoiser(self, guidance: float) -> ArtVDenoiser:
+        strength = Guidance(guidance, self.reference_guidance)
+        return ArtVDenoiser(self.image_model, self.adapter, self.fingerprint, strength)

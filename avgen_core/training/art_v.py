@@ -191,11 +191,10 @@ def train_art_v(
     trainer: ArtVTrainer,
     recipe: ReferenceRecipe,
     *,
-    window: int = 16,
     on_save=nothing,
 ) -> Training:
-    """Train what `set_learned` left free on frames of clips; resumes from `spec.out` when it holds a state."""
-    references = model.adapter.config.references
+    """Train what `set_learned` left free on frames of whole clips; resumes from `spec.out` when it holds a state."""
+    references, window = model.adapter.config.references, clips.latents.shape[1]
 
     def draw(step: int, rows: slice) -> tuple[Frames, Draws]:
         generator = torch.Generator().manual_seed(spec.seed * 1_000_003 + step)

@@ -1,8 +1,8 @@
 """`python -m avgen_core train STEP`.
 
 The embedded model: corpus, autoencoder, latents, dit, in this order; sheet shows the data. A student of it that takes
-few steps: trajectories, few-steps. AR-Diffusion, from videos or the corpus: ar-vae, ar-latents, ar-diffusion, and
-ar-vae-temporal after the first.
+few steps: trajectories, few-steps. ART-V, on the same latents: image-model, art-v. AR-Diffusion, from videos or the
+corpus: ar-vae, ar-latents, ar-diffusion, and ar-vae-temporal after the first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..networks.causal_dit import CausalDiTConfig
 from ..networks.image_autoencoder import ImageAutoencoder, ImageAutoencoderConfig
 from ..networks.text_encoder import TextEncoderConfig
 from ..systems.embedded import AUTOENCODER, CAUSAL_DIT, FOLDER, TEXT_ENCODER, load_embedded
-from . import ar_command
+from . import ar_command, art_v_command
 from .autoencoder import train_autoencoder
 from .causal_dit import TextToVideo, train_causal_dit
 from .corpus import CorpusSpec, render_corpus
@@ -33,7 +33,7 @@ from .state import saved_states
 from .trajectories import Trajectories, TrajectorySpec, record_trajectories
 
 DIT = CausalDiTConfig(
-    dim=256, ffn_dim=704, num_heads=4, num_layers=6, in_dim=8, out_dim=8, text_dim=128, text_len=24, freq_dim=64
+    dim=256, ffn_dim=704, num_heads=4, num_layers=6, in_dim=16, out_dim=16, text_dim=128, text_len=24, freq_dim=64
 )
 
 
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=STEPS,
         help="corpus, autoencoder, latents, dit: in this order; sheet: a picture of the data; "
         "trajectories, few-steps: a student of the dit, in this order; "
+        "image-model, art-v: ART-V, after latents, in this order; "
         "ar-vae, ar-latents, ar-diffusion: AR-Diffusion, in this order; ar-vae-temporal: after ar-vae",
     )
     parser.add_argument(
@@ -55,7 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=int, default=2400, help="trajectories: clips to record (default: 2400)")
     parser.add_argument("--shards", type=int, default=342, help="corpus: shards of 48 clips (default: 342)")
     parser.add_argument(
-        "--workers", type=int, default=1, help="corpus: processes that render; training: threads that draw data"
+        "--workers",
+        type=int,
+        help="corpus: processes that render (default: 1); training: threads that draw data "
+        "(default: 1, on a CPU 0, where they take time from the network)",
     )
     parser.add_argument("--steps", type=int, help="optimiser steps in all, resumed ones included")
     parser.add_argument("--batch", type=int, help="frames or clips a step")
@@ -73,12 +77,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from-weights", action="store_true", help="start from the weight files, not from nothing")
     parser.add_argument("--decoder-only", action="store_true", help="autoencoder: leave the encoder as it is")
     ar_command.add_arguments(parser)
+    art_v_command.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Carry out one step. A step that was stopped goes on from its saved state."""
     if options.threads:
         torch.set_num_threads(options.threads)
+    if options.workers is None:
+        options.workers = 0 if options.device == "cpu" else 1
     options.out = options.out or Path("runs") / options.step
     options.export = options.export or options.out / "models"
     if options.from_weights and saved_states(options.out):
@@ -113,7 +120,7 @@ def _autoencoder(folder: Path) -> ImageAutoencoder:
 
 
 def _corpus(options: argparse.Namespace) -> None:
-    render_corpus(CorpusSpec(options.data, options.shards, seed=options.seed), options.workers)
+    render_corpus(CorpusSpec(options.data, options.shards, seed=options.seed), max(1, options.workers))
 
 
 def _sheet(options: argparse.Namespace) -> None:
@@ -191,4 +198,5 @@ STEPS = {
     "trajectories": _record,
     "few-steps": _train_few_steps,
     **ar_command.STEPS,
+    **art_v_command.STEPS,
 }

@@ -21,7 +21,9 @@ from avgen_core.training.causal_dit import TextToVideo
 from avgen_core.training.loop import Training, TrainSpec
 from avgen_core.training.videos import ClipSource
 
-IMAGES = ImageAutoencoderConfig(encoder_channels=(8, 8, 8), decoder_channels=(8, 8, 8), decoder_blocks=(1, 1, 1))
+IMAGES = ImageAutoencoderConfig(
+    latent_channels=8, encoder_channels=(8, 8, 8), decoder_channels=(8, 8, 8), decoder_blocks=(1, 1, 1)
+)
 DIT = CausalDiTConfig(
     dim=32, ffn_dim=32, num_heads=2, num_layers=1, in_dim=8, out_dim=8, text_dim=16, text_len=24, freq_dim=16
 )

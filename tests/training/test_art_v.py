@@ -136,7 +136,7 @@ def train(out: Path, data: Path, steps: int, recipe: ReferenceRecipe = RECIPE, *
     model = network()
     set_learned(model, Learned.ALL)
     clips = LatentClips(data, "f" * 16)
-    return train_art_v(spec(out, steps, **changes), clips, model, trainer(), recipe, window=6)
+    return train_art_v(spec(out, steps, **changes), clips, model, trainer(), recipe)
 
 
 def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, data):
