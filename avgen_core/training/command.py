@@ -28,6 +28,7 @@ from .export import export_autoencoder, export_causal_dit, sample_sheet
 from .few_steps import train_few_steps
 from .latents import LatentClips, encode_corpus
 from .loop import Training, TrainSpec, leave_processes
+from .optimizers import OptimizerKind
 from .precision import PRECISIONS
 from .state import saved_states
 from .trajectories import Trajectories, TrajectorySpec, record_trajectories
@@ -97,13 +98,21 @@ def run(options: argparse.Namespace) -> None:
     leave_processes()
 
 
-def _spec(options: argparse.Namespace, steps: int, batch: int, learning_rate: float, ema_decay: float) -> TrainSpec:
+def _spec(
+    options: argparse.Namespace,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    ema_decay: float,
+    optimizer: OptimizerKind = OptimizerKind.ADAMW,
+) -> TrainSpec:
     return TrainSpec(
         out=options.out,
         steps=options.steps or steps,
         batch=options.batch or batch,
         learning_rate=options.learning_rate or learning_rate,
         ema_decay=ema_decay,
+        optimizer=optimizer,
         accumulate=options.accumulate or 1,
         precision=options.precision,
         workers=options.workers,
@@ -160,7 +169,7 @@ def _train_dit(options: argparse.Namespace) -> None:
         sample_sheet(autoencoder, training.average, options.out / "sheet.png")
 
     clips = LatentClips(options.data, encoder)
-    spec = _spec(options, steps=20_000, batch=24, learning_rate=7e-4, ema_decay=0.998)
+    spec = _spec(options, 20_000, batch=24, learning_rate=8e-4, ema_decay=0.998, optimizer=OptimizerKind.MUON)
     train_causal_dit(spec, clips, model, on_save=export)
 
 

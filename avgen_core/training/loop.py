@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import torch
 from torch import Tensor, nn
 
+from .optimizers import OptimizerKind, make_optimizer
 from .precision import PRECISIONS, autocast
 from .state import read_parts, saved_states, write_in_parts
 
@@ -52,6 +53,7 @@ class TrainSpec:
     decay_share: float = 0.25
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.98)
+    optimizer: OptimizerKind = OptimizerKind.ADAMW
     ema_decay: float = 0.999
     gradient_clip: float = 1.0
     accumulate: int = 1
@@ -227,11 +229,7 @@ class Training:
         self.accelerator = accelerator_of(spec)
         self.model = model.to(self.device)
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
-        learned = [p for p in self.model.parameters() if p.requires_grad]
-        decayed = [p for p in learned if p.ndim > 1]
-        plain = [p for p in learned if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": spec.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=spec.learning_rate, betas=spec.betas, fused=True)
+        optimizer = make_optimizer(spec.optimizer, self.model, spec.learning_rate, spec.betas, spec.weight_decay)
         self.forward, self.optimizer = self.accelerator.prepare(_Forward(self.model, losses, spec.precision), optimizer)
         self.data = DrawnAhead(draw, self.rows(), spec.workers)
         self.step = 0
