@@ -64,9 +64,9 @@ class HostVAE:
         return self._system.autoencoder.lead
 
     @property
-    def frame_side(self) -> int:
-        """Pixels of a frame's sides."""
-        return self._system.size
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of a frame in pixels."""
+        return self._system.frame_size
 
     @torch.no_grad()
     def preview(self, latent: Tensor) -> Tensor | None:
@@ -96,7 +96,7 @@ class HostVAE:
 
     def spacial_compression_decode(self) -> int:
         """Asked by ComfyUI's tiled decoding (the name is ComfyUI's)."""
-        return self._system.size // self._system.latent_shape[-1]
+        return self._system.frame_size[1] // self._system.latent_shape[-1]
 
     def decode_tiled(self, samples: Tensor, **tiling: int) -> Tensor:
         return self.decode(samples)

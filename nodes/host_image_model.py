@@ -119,7 +119,8 @@ def level_places(network: UNetModel) -> list[int]:
 class HostImageModel:
     """A MODEL and a CLIP of the host, with an adapter's references."""
 
-    def __init__(self, model: ModelPatcher, clip, adapter: ReferenceAdapter, latent_side: int) -> None:
+    def __init__(self, model: ModelPatcher, clip, adapter: ReferenceAdapter, height: int, width: int) -> None:
+        """`height`, `width`: of the latents."""
         network = check_model(model)
         attentions = cross_attentions(network)
         _check_fit(network, attentions, adapter)
@@ -127,7 +128,7 @@ class HostImageModel:
         self._references = References(level_places(network), len(network.input_blocks))
         self.model = self._patched(model, [key for key, _ in attentions])
         channels = model.model.latent_format.latent_channels
-        self.latent_shape, self.device = (channels, latent_side, latent_side), model.load_device
+        self.latent_shape, self.device = (channels, height, width), model.load_device
         sigmas = model.get_model_object("model_sampling").sigmas.double()
         self.alphas_cumprod = tuple((1 / (1 + sigmas**2)).tolist())
         self._conditionings: dict[PromptMix, Conditioning] = {}

@@ -96,8 +96,8 @@ class AVGenEncodeFrames(io.ComfyNode):
     def execute(cls, images: Tensor, vae: host.HostVAE, last: int) -> io.NodeOutput:
         frames = images[-last:, ..., :3]
         height, width = frames.shape[1:3]
-        side = vae.frame_side if isinstance(vae, host.HostVAE) else None
-        if side is not None and (height, width) != (side, side):
-            host.tell(cls, f"Frames cropped and scaled from {width}x{height} to {side}x{side}")
-            frames = fitted(frames, side)
+        wanted = vae.frame_size if isinstance(vae, host.HostVAE) else (height, width)
+        if (height, width) != wanted:
+            host.tell(cls, f"Frames cropped and scaled from {width}x{height} to {wanted[1]}x{wanted[0]}")
+            frames = fitted(frames, *wanted)
         return io.NodeOutput({"samples": vae.encode(frames)})

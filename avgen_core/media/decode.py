@@ -49,20 +49,22 @@ def decode_latents(decode: ImageFunction, latents: Tensor, lead: int = 0) -> Ten
     return _shown(_in_units(decode, latents, lead))
 
 
-def fitted(frames: Tensor, side: int) -> Tensor:
-    """Frames (F, H, W, 3) in 0..1 scaled, bicubic, until their shorter side is `side`, and cropped to their middle.
+def fitted(frames: Tensor, height: int, width: int) -> Tensor:
+    """Frames (F, H, W, 3) in 0..1 scaled, bicubic, until they cover height x width, and cropped to their middle.
 
     Sizes as in AR-Diffusion's `VideoDataset.py`; here values beyond 0..1, which bicubic makes at edges, are cut off.
     """
-    height, width = frames.shape[1:3]
-    shorter = min(height, width)
-    size = side * height // shorter, side * width // shorter
-    if shorter != side:
+    given_height, given_width = frames.shape[1:3]
+    if height * given_width >= width * given_height:
+        size = height, height * given_width // given_height
+    else:
+        size = width * given_height // given_width, width
+    if size != (given_height, given_width):
         images = frames.permute(0, 3, 1, 2)
         images = functional.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
         frames = images.permute(0, 2, 3, 1)
-    top, left = (round((length - side) / 2) for length in size)
-    return frames[:, top : top + side, left : left + side]
+    top, left = round((size[0] - height) / 2), round((size[1] - width) / 2)
+    return frames[:, top : top + height, left : left + width]
 
 
 @torch.no_grad()

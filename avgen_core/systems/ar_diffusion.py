@@ -137,8 +137,8 @@ class ARDiffusionModel:
         return self.network.config.in_channels, 1, self.network.config.tokens_per_frame
 
     @property
-    def size(self) -> int:
-        return self.autoencoder.size
+    def frame_size(self) -> tuple[int, int]:
+        return self.autoencoder.size, self.autoencoder.size
 
     @property
     def null_condition(self) -> Tensor:
@@ -164,9 +164,10 @@ class ARDiffusionModel:
 
     def check_size(self, width: int, height: int) -> None:
         """Refuse sizes that the autoencoder was not trained for."""
-        if (width, height) != (self.size, self.size):
+        size = self.autoencoder.size
+        if (width, height) != (size, size):
             raise ValueError(
-                f"this AR-Diffusion model works on {self.size}x{self.size} pixels, not {width}x{height}: "
+                f"this AR-Diffusion model works on {size}x{size} pixels, not {width}x{height}: "
                 "crop and scale the frames that you give it"
             )
 

@@ -140,7 +140,7 @@ def for_rows(encoded: EncodedReferences, rows: tuple[Branch, ...]) -> EncodedRef
 
 @dataclass
 class ArtVModel:
-    """An image model with an adapter, as a system. Frames are `size` x `size` pixels, shown at `fps`.
+    """An image model with an adapter, as a system. `frame_size`: height and width in pixels.
 
     read: what is made of the words of a schedule; steps, reference_noise, reference_guidance: of the default schedule.
     """
@@ -150,7 +150,7 @@ class ArtVModel:
     autoencoder: FrameAutoencoder
     read: Callable[..., Reading]
     fingerprint: str
-    size: int
+    frame_size: tuple[int, int]
     fps: float = 8.0
     guidance: float = 3.0
     reference_guidance: float = 1.0
@@ -175,10 +175,10 @@ class ArtVModel:
 
     def check_size(self, width: int, height: int) -> None:
         """Refuse frames of another size than the run's."""
-        if (width, height) != (self.size, self.size):
+        if (height, width) != self.frame_size:
             raise ValueError(
-                f"this model is set to {self.size}x{self.size} pixels, not {width}x{height}: scale the frames that you "
-                "give it"
+                f"this model is set to {self.frame_size[1]}x{self.frame_size[0]} pixels, not {width}x{height}: scale the "
+                "frames that you give it"
             )
 
     def understand(self, schedule: PromptSchedule, *, negative: bool = False) -> Reading:

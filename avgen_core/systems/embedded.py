@@ -59,6 +59,10 @@ class EmbeddedModel:
         return Classes(tuple(name for name, _ in named), tuple(prompts))
 
     @property
+    def frame_size(self) -> tuple[int, int]:
+        return self.size, self.size
+
+    @property
     def latent_shape(self) -> tuple[int, int, int]:
         side = self.size // self.autoencoder.config.downscale
         return self.autoencoder.config.latent_channels, side, side

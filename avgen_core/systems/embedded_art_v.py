@@ -64,4 +64,4 @@ def load_embedded_art_v(folder: Path = FOLDER) -> ArtVModel:
         fingerprint=digest,
     )
     read = partial(diorama_sentences.read, vocabulary=text_encoder.config.vocabulary)
-    return ArtVModel(image_model, adapter, autoencoder, read, digest, SIZE)
+    return ArtVModel(image_model, adapter, autoencoder, read, digest, (SIZE, SIZE))

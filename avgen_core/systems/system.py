@@ -31,7 +31,8 @@ class FrameAutoencoder(Protocol):
 class System(Protocol):
     """A model ready to make videos.
 
-    guidance: the one it was tuned with; size: pixels of a frame's sides; classes: what can be asked for by name.
+    guidance: the one it was tuned with; frame_size: height and width of a frame in pixels; classes: what can be asked
+    for by name.
     """
 
     fps: float
@@ -40,7 +41,7 @@ class System(Protocol):
     autoencoder: FrameAutoencoder
 
     @property
-    def size(self) -> int: ...
+    def frame_size(self) -> tuple[int, int]: ...
 
     @property
     def latent_shape(self) -> tuple[int, int, int]: ...

@@ -49,7 +49,7 @@ class ClipSource(Protocol):
 
 def to_square(frame: np.ndarray, size: int) -> Tensor:
     """A frame (H, W, 3) uint8 to (3, size, size) float in 0..1, `fitted`."""
-    return fitted(torch.from_numpy(np.array(frame))[None].float().div(255), size)[0].permute(2, 0, 1)
+    return fitted(torch.from_numpy(np.array(frame))[None].float().div(255), size, size)[0].permute(2, 0, 1)
 
 
 class VideoFolder:

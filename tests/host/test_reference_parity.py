@@ -115,7 +115,7 @@ def test_diffusers_and_comfyui_predict_the_same_clean_frame(prediction, timestep
     unet = diffusers_unet()
     adapter = trained_adapter(unet)
     host, patcher = host_model(unet, prediction)
-    theirs = host.HostImageModel(patcher, Text(), adapter, SIDE)
+    theirs = host.HostImageModel(patcher, Text(), adapter, SIDE, SIDE)
     theirs.load()
     mine = DiffusersImageModel(
         ReferenceUNet(unet, adapter),
@@ -143,7 +143,7 @@ def test_the_schedule_is_that_of_stable_diffusion():
 
     scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
     host, patcher = host_model(diffusers_unet(), Prediction.EPSILON)
-    theirs = host.HostImageModel(patcher, Text(), trained_adapter(diffusers_unet()), SIDE)
+    theirs = host.HostImageModel(patcher, Text(), trained_adapter(diffusers_unet()), SIDE, SIDE)
     torch.testing.assert_close(torch.tensor(theirs.alphas_cumprod), scheduler.alphas_cumprod, atol=1e-6, rtol=1e-4)
 
 
@@ -161,4 +161,4 @@ def test_an_adapter_for_another_family_is_refused():
     widths = tuple(attention.inner_dim for attention in diffusers_attentions(unet))
     other = ReferenceAdapter(ReferenceAdapterConfig(4, (320, 640, 1280, 1280), widths))
     with pytest.raises(host.UnfitModel, match="levels of .320, 640, 1280, 1280. channels"):
-        host.HostImageModel(patcher, Text(), other, SIDE)
+        host.HostImageModel(patcher, Text(), other, SIDE, SIDE)

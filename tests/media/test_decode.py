@@ -50,10 +50,10 @@ def test_encoding_takes_frames_in_the_order_they_come():
 def test_frames_of_another_size_are_cropped_to_their_middle_and_scaled():
     frames = torch.zeros(2, 40, 100, 3)
     frames[:, :, 30:70] = 0.8
-    small = fitted(frames, 20)
+    small = fitted(frames, 20, 20)
     assert small.shape == (2, 20, 20, 3)
     assert (small[:, :, 3:-3] - 0.8).abs().max() < 1e-3
-    assert torch.equal(fitted(small, 20), small)
+    assert torch.equal(fitted(small, 20, 20), small)
 
 
 def test_a_video_has_its_frames_and_size(tmp_path):

@@ -1,0 +1,139 @@
+"""ART-V in ComfyUI: the host's MODEL, CLIP and VAE with an adapter, as a model of the pack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import comfy.latent_formats
+import comfy.model_base
+import comfy.ops
+import comfy.sd
+import comfy.supported_models_base
+import comfy.utils
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ..avgen_core.checkpoints.files import fingerprint, load_into, read_weights, tuples
+from ..avgen_core.media.decode import decode_latents, encode_frames
+from ..avgen_core.networks.image_unet import ImageUNetConfig
+from ..avgen_core.networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
+from ..avgen_core.prompts import PromptSchedule, Reading
+from ..avgen_core.systems.art_v import ArtVModel
+from ..avgen_core.systems.embedded import FOLDER
+from ..avgen_core.systems.embedded_art_v import IMAGE_UNET
+from . import host
+from .host_image_model import HostImageModel, UnfitModel
+
+PIXELS = 8  # per latent cell along each side, in all models that fit
+
+
+class NativeVAE(host.HostVAE):
+    """ComfyUI's own image VAE where the pack's are expected; latents are in the scale of the MODEL."""
+
+    lead = 0
+
+    def __init__(self, vae: comfy.sd.VAE, latent_format: comfy.latent_formats.LatentFormat, height: int, width: int):
+        self._vae, self._format, self.frame_size = vae, latent_format, (height, width)
+
+    def preview(self, latent: Tensor) -> Tensor | None:
+        """Colours by the host's linear approximation, as in its own previews."""
+        if self._format.latent_rgb_factors is None:
+            return None
+        factors = torch.tensor(self._format.latent_rgb_factors)
+        colours = torch.einsum("chw,cr->hwr", latent.float().cpu(), factors)
+        if self._format.latent_rgb_factors_bias is not None:
+            colours += torch.tensor(self._format.latent_rgb_factors_bias)
+        return colours.add(1).div(2).clamp(0, 1)
+
+    def decode_unit(self, latents: Tensor) -> Tensor:
+        return self._vae.decode(self._format.process_out(latents)).permute(0, 3, 1, 2).mul(2).sub(1)
+
+    def decode(self, samples: Tensor, vae_options: dict | None = None) -> Tensor:
+        return torch.stack([decode_latents(self.decode_unit, video.transpose(0, 1)) for video in samples])
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        def encode(images: Tensor) -> Tensor:
+            return self._format.process_in(self._vae.encode(images.add(1).div(2).permute(0, 2, 3, 1)))
+
+        return encode_frames(encode, pixels).transpose(0, 1)[None]
+
+    def spacial_compression_decode(self) -> int:
+        return PIXELS
+
+
+class HostArtV:
+    """The system, and how its networks come to their devices."""
+
+    def __init__(self, system: ArtVModel, image_model: HostImageModel, adapter: host.ManagedNetwork, vae) -> None:
+        self.system, self.vae = system, vae
+        self._image_model, self._adapter = image_model, adapter
+
+    def load(self) -> None:
+        host.load_networks([self._adapter])
+        self._image_model.load()
+
+    def denoiser(self, guidance: float):
+        return self.system.denoiser(guidance)
+
+
+def art_v_model(
+    model: ModelPatcher, clip, vae, adapter_file: Path, height: int, width: int, fps: float, reference_guidance: float
+) -> HostArtV:
+    """An adapter on the host's models. Raises UnfitModel where they do not fit, CheckpointError for a bad file."""
+    about, weights = read_weights(adapter_file, "reference_adapter")
+    config = ReferenceAdapterConfig(**{name: tuples(value) for name, value in about["config"].items()})
+    network = ReferenceAdapter(config, comfy.ops.disable_weight_init)
+    adapter = load_into(network, weights, adapter_file.name)
+    devices = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
+    image_model = HostImageModel(model, clip, adapter, height // PIXELS, width // PIXELS)
+    if not isinstance(vae, host.HostVAE):
+        vae = NativeVAE(vae, model.model.latent_format, height, width)
+    elif vae.frame_size != (height, width):
+        raise UnfitModel(
+            f"this VAE makes frames of {vae.frame_size[1]}x{vae.frame_size[0]}: set width and height to it"
+        )
+    system = ArtVModel(
+        image_model,
+        adapter,
+        vae,
+        getattr(clip, "understand", _any_text),
+        f"{fingerprint(adapter_file)}-{image_model.fingerprint}",
+        (height, width),
+        fps=fps,
+        reference_guidance=reference_guidance,
+    )
+    return HostArtV(system, image_model, host.ManagedNetwork(adapter, *devices), vae)
+
+
+def _any_text(schedule: PromptSchedule, *, negative: bool = False) -> Reading:
+    """A text encoder of a large model takes any text."""
+    return Reading(schedule, ())
+
+
+class _EmbeddedFormat(comfy.latent_formats.LatentFormat):
+    """The embedded autoencoder's latents have unit variance."""
+
+    scale_factor = 1.0
+
+
+class _EmbeddedSizes(comfy.supported_models_base.BASE):
+    """The embedded image model among the host's models."""
+
+    unet_extra_config = {}
+    latent_format = _EmbeddedFormat
+
+
+def embedded_image_model(folder: Path = FOLDER) -> ModelPatcher:
+    """The embedded image model as a MODEL of the host, whose own UNet class runs it."""
+    about, weights = read_weights(folder / IMAGE_UNET, "image_unet")
+    config = ImageUNetConfig(**{name: tuples(value) for name, value in about["config"].items()})
+    sizes = _EmbeddedSizes({**config.for_comfyui(), "dtype": torch.float32})
+    sizes.latent_format.latent_channels = config.latent_channels
+    device = comfy.model_management.get_torch_device()
+    model = comfy.model_base.BaseModel(sizes, comfy.model_base.ModelType.V_PREDICTION)
+    names = comfy.utils.unet_to_diffusers(sizes.unet_config)
+    renamed = {names[name]: value for name, value in weights.items()}
+    model.diffusion_model.load_state_dict(renamed)
+    model.requires_grad_(False)
+    return ModelPatcher(model, device, comfy.model_management.unet_offload_device())
