@@ -177,8 +177,8 @@ class ArtVModel:
         """Refuse frames of another size than the run's."""
         if (height, width) != self.frame_size:
             raise ValueError(
-                f"this model is set to {self.frame_size[1]}x{self.frame_size[0]} pixels, not {width}x{height}: scale the "
-                "frames that you give it"
+                f"this model is set to {self.frame_size[1]}x{self.frame_size[0]} pixels, not {width}x{height}: "
+                "scale the frames that you give it"
             )
 
     def understand(self, schedule: PromptSchedule, *, negative: bool = False) -> Reading:
