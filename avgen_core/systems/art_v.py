@@ -89,9 +89,18 @@ class ArtVDenoiser:
         """Any text is a prompt."""
 
     def predict(self, request: Request) -> Tensor:
-        (query,) = request.step.queries
-        if query.action is Action.KEEP:
+        if request.step.queries[0].action is Action.KEEP:
             return request.latents
+        guided, references, mask = self._looked_at(request)
+        return blended(guided, references, mask).float().to(request.latents.device)
+
+    def mask(self, request: Request) -> Tensor:
+        """The mask (1, 1, H, W) of a pass."""
+        return self._looked_at(request)[2].float().cpu()
+
+    def _looked_at(self, request: Request) -> tuple[Tensor, References, Tensor]:
+        """The guided clean frame (1, C, H, W), the references, and the mask that the conditional branch gives."""
+        (query,) = request.step.queries
         references, encoded = self._references(request)
         rows = branches_of(self.guidance, bool(request.references))
         noisy = request.latents.to(self.device, torch.float32).expand(len(rows), -1, -1, -1)
@@ -100,8 +109,7 @@ class ArtVDenoiser:
         weights = torch.tensor([row.weight for row in rows], device=clean.device)[:, None, None, None]
         guided = clean[:1] if len(rows) == 1 else (weights * clean).sum(0, keepdim=True)
         noise = torch.tensor([(1 - self.image_model.alphas_cumprod[round(query.timestep)]) ** 0.5], device=self.device)
-        mask = self.adapter.mask(noisy[:1], clean[:1], references, noise)
-        return blended(guided, references, mask).float().to(request.latents.device)
+        return guided, references, self.adapter.mask(noisy[:1], clean[:1], references, noise)
 
     def _references(self, request: Request) -> tuple[References, EncodedReferences]:
         """What the frame is made from; encoded once a frame, for all of its passes have the same references."""

@@ -12,9 +12,11 @@ from avgen_core.networks.reference_unet import ReferenceUNet
 from avgen_core.plan import ReferencePlan, Solver, ddim_timesteps
 from avgen_core.prompts import PromptSchedule, Segment
 from avgen_core.rollout.executor import Executor, Prompts
+from avgen_core.rollout.generate import Order, generate, prepare
 from avgen_core.rollout.noise import SeededNoise
-from avgen_core.systems.art_v import ArtVDenoiser, Guidance, branches_of
+from avgen_core.systems.art_v import ArtVDenoiser, ArtVModel, Guidance, branches_of
 from avgen_core.systems.diffusers_image_model import DiffusersImageModel, Prediction
+from avgen_core.systems.reference_masks import masks_of
 from tests.networks.test_reference_adapter import adapter_for, unet
 
 SCHEDULER = DDIMScheduler(
@@ -133,3 +135,14 @@ def test_references_are_encoded_once_a_frame():
     adapted.adapter.encode = counted
     list(Executor(adapted, PLAN, PROMPTS, SeededNoise(0)).run(5))
     assert count == 5
+
+
+def test_masks_of_a_finished_run(tmp_path):
+    adapted = denoiser(Guidance(2.0), trained=True)
+    order = Order(PLAN, PROMPTS, frames=4, seed=0, fps=8.0, guidance=2.0)
+    run = generate(adapted, prepare(adapted, order), tmp_path / "run")
+    model = ArtVModel(adapted.image_model, adapted.adapter, None, None, "adapter", (64, 64))
+    masks = torch.cat(list(masks_of(model, run, range(1, 4), 0.5)))
+    assert masks.shape == (3, 1, 8, 8)
+    assert masks.min() > 0 and masks.max() < 0.601, "the gate of 0.6 is its most"
+    assert not next(masks_of(model, run, range(1), 0.5)).any(), "the first frame has nothing before it"
