@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -16,6 +17,20 @@ if TYPE_CHECKING:
 
 TextKeys = list[tuple[Tensor, Tensor]]
 """Keys and values (B, tokens, width) of a prompt for each cross-attention."""
+
+
+class Prediction(str, Enum):
+    """What the image model's network predicts."""
+
+    EPSILON = "epsilon"
+    VELOCITY = "v_prediction"
+
+
+def clean_from(prediction: Prediction, predicted: Tensor, noisy: Tensor, kept: Tensor) -> Tensor:
+    """The clean image that belongs to a prediction; `kept` is alphas_cumprod, of a shape that fits."""
+    if prediction is Prediction.EPSILON:
+        return (noisy - (1 - kept).sqrt() * predicted) / kept.sqrt()
+    return kept.sqrt() * noisy - (1 - kept).sqrt() * predicted
 
 
 @dataclass

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 
 import torch
 from torch import Tensor
 
 from ..networks.reference_adapter import EncodedReferences
-from ..networks.reference_unet import ReferenceUNet, TextKeys
+from ..networks.reference_unet import Prediction, ReferenceUNet, TextKeys, clean_from
 from ..rollout.denoiser import PromptMix
 
 KEPT_PROMPTS = 32  # as in `causal_wan`
-
-
-class Prediction(str, Enum):
-    """What the image model's network predicts."""
-
-    EPSILON = "epsilon"
-    VELOCITY = "v_prediction"
-
-
-def clean_from(prediction: Prediction, predicted: Tensor, noisy: Tensor, kept: Tensor) -> Tensor:
-    """The clean image that belongs to a prediction; `kept` is alphas_cumprod, of a shape that fits."""
-    if prediction is Prediction.EPSILON:
-        return (noisy - (1 - kept).sqrt() * predicted) / kept.sqrt()
-    return kept.sqrt() * noisy - (1 - kept).sqrt() * predicted
 
 
 class DiffusersImageModel:

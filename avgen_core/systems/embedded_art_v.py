@@ -12,11 +12,11 @@ from ..checkpoints.files import CheckpointError, encoder_digest, fingerprint, lo
 from ..networks.image_autoencoder import ImageAutoencoder, ImageAutoencoderConfig
 from ..networks.image_unet import ImageUNetConfig
 from ..networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
-from ..networks.reference_unet import ReferenceUNet
+from ..networks.reference_unet import Prediction, ReferenceUNet
 from ..networks.text_encoder import TextEncoder, TextEncoderConfig
 from . import diorama_sentences
 from .art_v import ArtVModel
-from .diffusers_image_model import DiffusersImageModel, Prediction
+from .diffusers_image_model import DiffusersImageModel
 from .embedded import AUTOENCODER, FOLDER, TEXT_ENCODER
 
 IMAGE_UNET, ART_V = "image_unet.safetensors", "art_v.safetensors"

@@ -11,8 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ..networks.reference_adapter import EncodedReferences, References, blended
-from ..networks.reference_unet import ReferenceUNet, TextKeys
-from ..systems.diffusers_image_model import Prediction, clean_from
+from ..networks.reference_unet import Prediction, ReferenceUNet, TextKeys, clean_from
 from .latents import ClipBatch, LatentClips
 from .loop import RowLosses, Training, TrainSpec, nothing, run
 

@@ -9,9 +9,9 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from avgen_core.networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig, References
-from avgen_core.networks.reference_unet import ReferenceUNet
+from avgen_core.networks.reference_unet import Prediction, ReferenceUNet
 from avgen_core.networks.reference_unet import cross_attentions as diffusers_attentions
-from avgen_core.systems.diffusers_image_model import DiffusersImageModel, Prediction
+from avgen_core.systems.diffusers_image_model import DiffusersImageModel
 from tests.host.in_process import node_module
 
 WIDTHS, TEXT, SIDE = (32, 64, 64), 24, 8

@@ -8,14 +8,14 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from avgen_core.networks.reference_unet import ReferenceUNet
+from avgen_core.networks.reference_unet import Prediction, ReferenceUNet
 from avgen_core.plan import ReferencePlan, Solver, ddim_timesteps
 from avgen_core.prompts import PromptSchedule, Segment
 from avgen_core.rollout.executor import Executor, Prompts
 from avgen_core.rollout.generate import Order, generate, prepare
 from avgen_core.rollout.noise import SeededNoise
 from avgen_core.systems.art_v import ArtVDenoiser, ArtVModel, Guidance, branches_of
-from avgen_core.systems.diffusers_image_model import DiffusersImageModel, Prediction
+from avgen_core.systems.diffusers_image_model import DiffusersImageModel
 from avgen_core.systems.reference_masks import masks_of
 from tests.networks.test_reference_adapter import adapter_for, unet
 

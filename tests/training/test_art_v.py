@@ -10,8 +10,7 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
 from avgen_core.networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
-from avgen_core.networks.reference_unet import ReferenceUNet, cross_attentions
-from avgen_core.systems.diffusers_image_model import Prediction
+from avgen_core.networks.reference_unet import Prediction, ReferenceUNet, cross_attentions
 from avgen_core.training.art_v import (
     IMAGES_ALONE,
     ArtVTrainer,
