@@ -50,9 +50,10 @@ class StableDiffusion:
 
 
 def read_stable_diffusion(
-    path: Path, dtype: torch.dtype = torch.float32, *, ema: bool = False, configs: Path = CONFIGS
+    path: Path, dtype: torch.dtype = torch.float32, *, ema: bool = False, configs: Path | None = None
 ) -> StableDiffusion:
-    """Read a single-file checkpoint (safetensors). `ema`: the averaged weights of the UNet, where the file has them.
+    """Read a single-file checkpoint (safetensors). `ema`: the averaged weights of the UNet, where the file has
+    them; `configs`: in place of those that ship with the pack.
 
     Raises:
         CheckpointError: the file is missing, damaged, of another kind of model, or has no averaged weights.
@@ -63,7 +64,7 @@ def read_stable_diffusion(
         weights = with_averages(path, weights)
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
-    folder = configs / family.value
+    folder = (configs or CONFIGS) / family.value
     try:
         unet = UNet2DConditionModel.from_single_file(dict(weights), config=str(folder / "unet"), torch_dtype=dtype)
         vae = AutoencoderKL.from_single_file(dict(weights), config=str(folder / "vae"), torch_dtype=dtype)

@@ -14,12 +14,13 @@ from ..checkpoints.files import encoder_digest
 from ..networks.ar_vae import ARVAE
 from ..prompts import Classes
 from .ar_diffusion import ARDiffusionOptions, ConditionedGenerator, train_ar_diffusion
-from .ar_latents import LatentVideos, encode_source
+from .ar_latents import TokenEncoder, TokenVideos
 from .ar_vae import ARVAEOptions, train_ar_vae, with_temporal_layers
 from .level_weights import LevelWeighting
 from .loop import Training, TrainSpec, process_state
 from .sizes import SIZES, Size
 from .timesteps import TimestepSampler
+from .video_latents import encode_source
 from .videos import ClipSource, ClipSpec, open_source
 
 AR_VAE, AR_VAE_TEMPORAL, AR_DIFFUSION = "ar_vae.safetensors", "ar_vae_temporal.safetensors", "ar_diffusion.safetensors"
@@ -113,14 +114,14 @@ def encode(options: argparse.Namespace) -> None:
     """`ar-latents`: all frames of the data."""
     autoencoder = read_autoencoder(options.autoencoder)
     source = _source(options, autoencoder.config.image_size)
-    encode_source(source, autoencoder, _cache(options), options.device)
+    encode_source(source, TokenEncoder(autoencoder), _cache(options), options.device)
 
 
 def train_generator(options: argparse.Namespace) -> None:
     """`ar-diffusion`: the generator, on latents."""
     autoencoder = read_autoencoder(options.autoencoder)
     source = _source(options, autoencoder.config.image_size)
-    videos = LatentVideos(source, autoencoder, _cache(options))
+    videos = TokenVideos(source, TokenEncoder(autoencoder), _cache(options))
     classes = () if options.unconditional else videos.classes
     names = _condition_names(classes)
     torch.manual_seed(options.seed)

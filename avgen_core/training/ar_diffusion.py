@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..checkpoints.ar_diffusion_layout import TIMESTEPS, schedule_buffers
 from ..networks.ar_diffusion_dit import ARDiffusionDiT, ARDiffusionDiTConfig
-from .ar_latents import LatentVideos
+from .ar_latents import TokenVideos
 from .level_weights import LevelErrors, LevelWeighting
 from .loop import RowLosses, Training, TrainSpec, nothing, run
 from .timesteps import TimestepSampler, draw_timesteps
@@ -81,7 +81,7 @@ class ConditionedGenerator(nn.Module):
 class GeneratorData:
     """Draws batches: rows are clips, or stacks of single images."""
 
-    videos: LatentVideos
+    videos: TokenVideos
     spec: TrainSpec
     options: ARDiffusionOptions
     class_conditional: bool
@@ -90,7 +90,7 @@ class GeneratorData:
 
     @staticmethod
     def of(
-        videos: LatentVideos, spec: TrainSpec, options: ARDiffusionOptions, *, class_conditional: bool
+        videos: TokenVideos, spec: TrainSpec, options: ARDiffusionOptions, *, class_conditional: bool
     ) -> GeneratorData:
         """Images are the videos of one frame; where there are none, any frame of any video."""
         lengths = [video.frames for video in videos.videos]
@@ -162,7 +162,7 @@ def frame_errors(model: ConditionedGenerator, data: dict[str, Tensor]) -> Tensor
 
 
 def generator_training(
-    spec: TrainSpec, videos: LatentVideos, model: ConditionedGenerator, options: ARDiffusionOptions
+    spec: TrainSpec, videos: TokenVideos, model: ConditionedGenerator, options: ARDiffusionOptions
 ) -> Training:
     """The training as it was saved in `spec.out`, or at its beginning.
 
@@ -189,7 +189,7 @@ def generator_training(
 
 def train_ar_diffusion(
     spec: TrainSpec,
-    videos: LatentVideos,
+    videos: TokenVideos,
     model: ConditionedGenerator,
     options: ARDiffusionOptions | None = None,
     *,

@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from ..networks.reference_adapter import EncodedReferences, References, blended
 from ..networks.reference_unet import Prediction, ReferenceUNet, TextKeys, clean_from
+from .captioned_videos import CaptionedClips
 from .latents import ClipBatch, LatentClips
 from .loop import RowLosses, Training, TrainSpec, nothing, run
 
@@ -185,7 +186,7 @@ def set_learned(model: ReferenceUNet, learned: Learned, adapter: bool = True) ->
 
 def train_art_v(
     spec: TrainSpec,
-    clips: LatentClips,
+    clips: LatentClips | CaptionedClips,
     model: ReferenceUNet,
     trainer: ArtVTrainer,
     recipe: ReferenceRecipe,
@@ -193,7 +194,7 @@ def train_art_v(
     on_save=nothing,
 ) -> Training:
     """Train what `set_learned` left free on frames of whole clips; resumes from `spec.out` when it holds a state."""
-    references, window = model.adapter.config.references, clips.latents.shape[1]
+    references, window = model.adapter.config.references, clips.clip_frames
 
     def draw(step: int, rows: slice) -> tuple[Frames, Draws]:
         generator = torch.Generator().manual_seed(spec.seed * 1_000_003 + step)

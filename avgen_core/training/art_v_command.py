@@ -1,14 +1,17 @@
-"""The ART-V steps of `python -m avgen_core train`: image-model, then art-v."""
+"""The ART-V steps of `python -m avgen_core train`: image-model, then art-v; on a checkpoint art-latents, then art-v."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..checkpoints.files import encoder_digest, load_into, read_weights, save_weights, tuples
+from ..checkpoints.stable_diffusion import StableDiffusion, read_stable_diffusion
 from ..networks.image_unet import ImageUNetConfig
 from ..networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
 from ..networks.reference_unet import ReferenceUNet, cross_attentions
@@ -16,8 +19,15 @@ from ..networks.text_encoder import TextEncoder, TextEncoderConfig
 from ..systems.embedded import AUTOENCODER, TEXT_ENCODER
 from ..systems.embedded_art_v import ART_V, IMAGE_UNET, PREDICTION, alphas_cumprod
 from .art_v import IMAGES_ALONE, ArtVTrainer, Learned, ReferenceRecipe, set_learned, train_art_v
+from .captioned_videos import CaptionedClips, read_captions
 from .latents import LatentClips
-from .loop import Training, TrainSpec
+from .loop import Training, TrainSpec, process_state
+from .stable_diffusion import TOKENIZER, ImageEncoder, caption_encoder
+from .video_latents import LatentVideos, encode_source
+from .videos import ClipSpec, VideoFolder
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
 
 ANCHOR_SIZES = {"anchor_width": 128, "anchor_side": 4}  # of the embedded model, whose latents are 8 x 8
 
@@ -28,6 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--references", type=int, default=2, help="art-v: previous frames that are seen (default: 2)")
     group.add_argument("--learned", choices=[choice.value for choice in Learned], default=Learned.NOTHING.value,
                        help="art-v: what of the image model learns with the adapter (default: nothing)")  # fmt: skip
+    group.add_argument("--checkpoint", type=Path, help="art-latents, art-v: a Stable Diffusion 1.5 or 2.1 file to "
+                       "build on, instead of the embedded image model")  # fmt: skip
+    group.add_argument("--ema", action="store_true", help="with --checkpoint: its averaged weights")
+    group.add_argument("--frame-size", type=int, default=512, help="with --checkpoint: pixels of a frame's sides")
+    group.add_argument("--clip-frames", type=int, default=24, help="with --checkpoint: frames of a clip (default: 24)")
+    group.add_argument(
+        "--tokenizer", type=Path, default=TOKENIZER, help="with --checkpoint: folder of CLIP's tokenizer"
+    )
     group.add_argument("--reference-noise", type=float, default=ReferenceRecipe.noise,
                        help="art-v: the most noise that references carry (default: %(default)s)")  # fmt: skip
 
@@ -55,9 +73,51 @@ def train_image_model(options: argparse.Namespace) -> None:
     train_art_v(spec, _clips(options), model, _trainer(options), IMAGES_ALONE, on_save=export)
 
 
+def encode_videos(options: argparse.Namespace) -> None:
+    """`art-latents`: all frames of captioned videos by the checkpoint's autoencoder."""
+    encoder = ImageEncoder(_checkpoint(options).vae, options.frame_size)
+    encode_source(_videos(options), encoder, _cache(options), options.device)
+
+
 def train_adapter(options: argparse.Namespace) -> None:
     """`art-v`: the adapter on the image model, on clips."""
     torch.manual_seed(options.seed)
+    (_train_on_checkpoint if options.checkpoint else _train_on_embedded)(options)
+
+
+def _train_on_checkpoint(options: argparse.Namespace) -> None:
+    model = _checkpoint(options)
+    videos, encoder = _videos(options), ImageEncoder(model.vae, options.frame_size)
+    latents = LatentVideos(videos, encoder, _cache(options))
+    captions = read_captions(options.data, [video.name for video in latents.videos], videos.fps)
+    clips = CaptionedClips(latents, captions, ClipSpec(options.clip_frames, options.frame_step, options.stride))
+    network = _with_adapter(options, model.unet, {})
+    learned = Learned(options.learned)
+    set_learned(network, learned)
+    encode_texts = caption_encoder(model, options.device, options.tokenizer)
+    trainer = ArtVTrainer(alphas_cumprod().float(), model.prediction, encode_texts)
+    about = {
+        "family": model.family.value,
+        "prediction": model.prediction.value,
+        "checkpoint": options.checkpoint.name,
+        "size": options.frame_size,
+        "fps": videos.fps / options.frame_step,
+    }
+
+    def export(training: Training) -> None:
+        average = training.average
+        notes = {"steps": training.step, **about}
+        save_weights(
+            options.export / ART_V, "reference_adapter", average.adapter.config, average.adapter.state_dict(), **notes
+        )
+        if learned is not Learned.NOTHING:
+            average.unet.save_pretrained(options.export / "unet")
+
+    spec = _spec(options, steps=20_000, batch=16, learning_rate=1e-4)
+    train_art_v(spec, clips, network, trainer, ReferenceRecipe(noise=options.reference_noise), on_save=export)
+
+
+def _train_on_embedded(options: argparse.Namespace) -> None:
     about, weights = read_weights(options.models / IMAGE_UNET, "image_unet")
     config = ImageUNetConfig(**{name: tuples(value) for name, value in about["config"].items()})
     model = _network(options, config, weights)
@@ -108,11 +168,30 @@ def _network(options: argparse.Namespace, config: ImageUNetConfig, weights: dict
     unet = config.build()
     if weights is not None:
         load_into(unet, weights, IMAGE_UNET)
+    return _with_adapter(options, unet, ANCHOR_SIZES)
+
+
+def _with_adapter(options: argparse.Namespace, unet: UNet2DConditionModel, sizes: dict[str, int]) -> ReferenceUNet:
     widths = tuple(attention.inner_dim for attention in cross_attentions(unet))
-    sizes = ReferenceAdapterConfig(
-        config.latent_channels, config.widths, widths, references=options.references, **ANCHOR_SIZES
-    )
-    return ReferenceUNet(unet, ReferenceAdapter(sizes))
+    levels = tuple(unet.config.block_out_channels)
+    config = ReferenceAdapterConfig(unet.config.in_channels, levels, widths, references=options.references, **sizes)
+    return ReferenceUNet(unet, ReferenceAdapter(config))
+
+
+def _checkpoint(options: argparse.Namespace) -> StableDiffusion:
+    if options.checkpoint is None:
+        raise ValueError("art-latents needs a checkpoint: name a Stable Diffusion 1.5 or 2.1 file with --checkpoint")
+    return read_stable_diffusion(options.checkpoint, ema=options.ema)
+
+
+def _cache(options: argparse.Namespace) -> Path:
+    return options.cache or options.data / ".avgen"
+
+
+def _videos(options: argparse.Namespace) -> VideoFolder:
+    """The main process makes the index, the others read it."""
+    with process_state(options.device).main_process_first():
+        return VideoFolder(options.data, options.frame_size, _cache(options))
 
 
 def _trainer(options: argparse.Namespace) -> ArtVTrainer:
@@ -131,4 +210,4 @@ def _texts_with(text_encoder: TextEncoder, device: str) -> Callable[[list[str]],
     return encode
 
 
-STEPS = {"image-model": train_image_model, "art-v": train_adapter}
+STEPS = {"image-model": train_image_model, "art-latents": encode_videos, "art-v": train_adapter}

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=STEPS,
         help="corpus, autoencoder, latents, dit: in this order; sheet: a picture of the data; "
         "trajectories, few-steps: a student of the dit, in this order; "
-        "image-model, art-v: ART-V, after latents, in this order; "
+        "image-model, art-v: ART-V, after latents, in this order; art-latents, art-v: ART-V on a checkpoint; "
         "ar-vae, ar-latents, ar-diffusion: AR-Diffusion, in this order; ar-vae-temporal: after ar-vae",
     )
     parser.add_argument(

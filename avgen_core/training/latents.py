@@ -70,6 +70,11 @@ class LatentClips:
         self.latents = torch.cat([load_file(latents_file(data, encoder, shard))["latents"] for shard in shards])
         self.labels: list[Label] = [label for shard in shards for label in corpus.labels(shard)]
 
+    @property
+    def clip_frames(self) -> int:
+        """Frames of a whole clip."""
+        return self.latents.shape[1]
+
     def batch(self, step: int, size: int, frames: int, seed: int, text_dropout: float, rows: slice) -> ClipBatch:
         """These rows of batch `step` of `size` clips: the same for the same arguments and corpus."""
         rng = np.random.default_rng((seed, step))

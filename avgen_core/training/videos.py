@@ -66,7 +66,7 @@ class VideoFolder:
         self.videos = tuple(
             Video(file.name, file.measured.frames, labels.get(file.name.split("/")[0], NO_CLASS)) for file in files
         )
-        self.digest = _digest((size, [file.size for file in files], self.videos))
+        self.digest = digest_of((size, [file.size for file in files], self.videos))
         self._entries = [file.measured.entries for file in files]
         self.fps = median([file.measured.rate for file in files if file.measured.rate] or [FPS])
 
@@ -85,7 +85,7 @@ class DioramaClips:
 
     def __init__(self, corpus: Corpus, size: int) -> None:
         self.corpus, self.size = corpus, size
-        self.digest = _digest((size, corpus.digest()))
+        self.digest = digest_of((size, corpus.digest()))
         self.classes = tuple(SUBJECTS)
         self._places = [(shard, clip) for shard in corpus.shards for clip in range(len(corpus.labels(shard)))]
         frames = corpus.frames(corpus.shards[0]).shape[1]
@@ -102,7 +102,7 @@ class DioramaClips:
             yield to_square(clips[clip, number], self.size)
 
 
-def _digest(content: object) -> str:
+def digest_of(content: object) -> str:
     return hashlib.sha256(repr(content).encode()).hexdigest()[:12]
 
 

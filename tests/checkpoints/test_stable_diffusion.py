@@ -2,63 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from avgen_core.checkpoints.files import CheckpointError
 from avgen_core.checkpoints.stable_diffusion import CONFIGS, EMA, UNET, Family, read_stable_diffusion
 from avgen_core.networks.reference_unet import Prediction
-from tests.host.in_process import node_module
-
-TEXT = {
-    "vocab_size": 50, "hidden_size": 768, "intermediate_size": 32, "num_attention_heads": 8, "num_hidden_layers": 1,
-    "max_position_embeddings": 8, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1,
-}  # fmt: skip
+from tests.tiny_stable_diffusion import write_checkpoint
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> tuple[Path, Path, tuple]:
-    """A tiny checkpoint in the layout of Stable Diffusion 1, its configs, and the networks that are in it."""
-    node_module("host_image_model")
-    import comfy.diffusers_convert
-    import comfy.utils
-
-    torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        block_out_channels=(32, 64), layers_per_block=1, cross_attention_dim=768, attention_head_dim=4,
-    )  # fmt: skip
-    vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(32, 32, 32, 32), layers_per_block=2, scaling_factor=0.18215,
-    )  # fmt: skip
-    text_encoder = CLIPTextModel(CLIPTextConfig(**TEXT))
-    sizes = {"num_res_blocks": [1, 1], "channel_mult": [1, 2], "transformer_depth": [1, 0],
-             "transformer_depth_output": [1, 1, 0, 0], "transformer_depth_middle": 1}  # fmt: skip
-    names = comfy.utils.unet_to_diffusers(sizes)
-    weights = {UNET + names[name]: value for name, value in unet.state_dict().items()}
-    of_vae = comfy.diffusers_convert.convert_vae_state_dict(vae.state_dict())
-    weights |= {f"first_stage_model.{name}": value for name, value in of_vae.items()}
-    states = {name.removeprefix("text_model."): value for name, value in text_encoder.state_dict().items()}
-    weights |= {f"cond_stage_model.transformer.text_model.{name}": value for name, value in states.items()}
-    folder = tmp_path_factory.mktemp("stable_diffusion")
-    save_file({name: value.clone().contiguous() for name, value in weights.items()}, folder / "tiny.safetensors")
-    for part, config in (("unet", unet.config), ("vae", vae.config), ("text_encoder", TEXT)):
-        (folder / "sd1" / part).mkdir(parents=True)
-        (folder / "sd1" / part / "config.json").write_text(json.dumps(dict(config)))
-    return folder / "tiny.safetensors", folder, (unet.eval(), vae.eval(), text_encoder.eval())
+    """A tiny checkpoint, its configs, and the networks that are in it."""
+    return write_checkpoint(tmp_path_factory.mktemp("stable_diffusion"))
 
 
 def outputs(unet, vae, text_encoder) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(1)
     noisy, image = torch.randn(1, 4, 8, 8, generator=generator), torch.randn(1, 3, 32, 32, generator=generator)
-    states = text_encoder(torch.tensor([[0, 5, 7, 2]])).last_hidden_state
+    states = text_encoder(torch.tensor([[0, 5, 7, 1]])).last_hidden_state
     return unet(noisy, 500, states).sample, vae.encode(image).latent_dist.mean, states
 
 

@@ -16,9 +16,10 @@ from avgen_core.networks.causal_dit import CausalDiTConfig
 from avgen_core.networks.image_autoencoder import ImageAutoencoderConfig
 from avgen_core.networks.text_encoder import TextEncoderConfig
 from avgen_core.training.ar_diffusion import ConditionedGenerator
-from avgen_core.training.ar_latents import LatentVideos, encode_source
+from avgen_core.training.ar_latents import TokenEncoder, TokenVideos
 from avgen_core.training.causal_dit import TextToVideo
 from avgen_core.training.loop import Training, TrainSpec
+from avgen_core.training.video_latents import encode_source
 from avgen_core.training.videos import ClipSource
 
 IMAGES = ImageAutoencoderConfig(
@@ -65,9 +66,9 @@ def generator(classes: int = 0) -> ConditionedGenerator:
     return model
 
 
-def latent_videos(source: ClipSource, cache: Path) -> LatentVideos:
-    encode_source(source, ar_vae(), cache)
-    return LatentVideos(source, ar_vae(), cache)
+def latent_videos(source: ClipSource, cache: Path) -> TokenVideos:
+    encode_source(source, TokenEncoder(ar_vae()), cache)
+    return TokenVideos(source, TokenEncoder(ar_vae()), cache)
 
 
 def same(first: Training, second: Training) -> bool:

@@ -14,16 +14,17 @@ from avgen_core.__main__ import main
 from avgen_core.checkpoints.ar_diffusion import read_autoencoder, read_generator
 from avgen_core.networks.ar_vae import ARVAE
 from avgen_core.systems.ar_diffusion import load_ar_diffusion
-from avgen_core.training import ar_latents as ar_latents_module
 from avgen_core.training import sizes
+from avgen_core.training import video_latents as video_latents_module
 from avgen_core.training.ar_diffusion import ARDiffusionOptions, GeneratorData, frame_errors, train_ar_diffusion
-from avgen_core.training.ar_latents import LatentVideos, Piece, encode_source, shard_plan
+from avgen_core.training.ar_latents import TokenEncoder, TokenVideos
 from avgen_core.training.ar_vae import ARVAEOptions, reconstruction_psnr, train_ar_vae, with_temporal_layers
 from avgen_core.training.autoencoder import psnr_of_each
 from avgen_core.training.corpus import Corpus, CorpusSpec, render_corpus
 from avgen_core.training.level_weights import LevelErrors, LevelWeighting
 from avgen_core.training.loop import Training
 from avgen_core.training.timesteps import TimestepSampler
+from avgen_core.training.video_latents import Piece, encode_source, shard_plan
 from avgen_core.training.videos import NO_CLASS, ClipSpec, DioramaClips, VideoFolder
 from tests.training.small import AR_DIT, AR_VAE, ar_vae, generator, latent_videos, same, spec, write_clip
 
@@ -47,7 +48,7 @@ def source(folder, tmp_path_factory) -> VideoFolder:
 
 
 @pytest.fixture(scope="module")
-def videos(source, tmp_path_factory) -> LatentVideos:
+def videos(source, tmp_path_factory) -> TokenVideos:
     return latent_videos(source, tmp_path_factory.mktemp("latents"))
 
 
@@ -64,7 +65,7 @@ def test_shards_hold_whole_videos_and_cut_only_longer_ones():
 
 
 def test_latents_are_those_of_the_frames_and_of_unit_length(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(ar_latents_module, "SHARD_BYTES", 12 * 2 * AR_VAE.latent_tokens * AR_VAE.latent_channels)
+    monkeypatch.setattr(video_latents_module, "SHARD_BYTES", 12 * 2 * AR_VAE.latent_tokens * AR_VAE.latent_channels)
     latents = latent_videos(source, tmp_path)
     assert len(list(tmp_path.glob("latents-*.safetensors"))) > 1
     assert [(v.name, v.frames, v.label) for v in latents.videos] == [(v.name, v.frames, v.label) for v in source.videos]
@@ -78,11 +79,11 @@ def test_latents_are_those_of_the_frames_and_of_unit_length(source, tmp_path, mo
 
 
 def test_latents_of_another_encoder_or_another_folder_are_not_taken(source, tmp_path):
-    encode_source(source, ar_vae(), tmp_path)
+    encode_source(source, TokenEncoder(ar_vae()), tmp_path)
     other = ar_vae()
     torch.nn.init.ones_(other.encoder.conv_out.weight)
     with pytest.raises(FileNotFoundError, match="1 of 1 files of latents are missing .* train ar-latents"):
-        LatentVideos(source, other, tmp_path)
+        TokenVideos(source, TokenEncoder(other), tmp_path)
 
 
 # ---- autoencoder --------------------------------------------------------------------------------

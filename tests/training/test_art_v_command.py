@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from avgen_core.__main__ import main
+from avgen_core.checkpoints import stable_diffusion
 from avgen_core.checkpoints.files import CheckpointError, encoder_digest, read_weights
 from avgen_core.networks.image_autoencoder import ImageAutoencoder
 from avgen_core.prompts import parse_schedule
@@ -15,8 +17,11 @@ from avgen_core.rollout.executor import Executor, Prompts
 from avgen_core.rollout.noise import SeededNoise
 from avgen_core.systems.embedded import AUTOENCODER
 from avgen_core.systems.embedded_art_v import load_embedded_art_v
+from avgen_core.training.captioned_videos import CaptionedClips, read_captions
 from avgen_core.training.export import export_autoencoder, export_causal_dit
-from tests.training.small import IMAGES, text_to_video
+from avgen_core.training.videos import ClipSpec, Video
+from tests.tiny_stable_diffusion import write_checkpoint, write_tokenizer
+from tests.training.small import IMAGES, text_to_video, write_clip
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +63,65 @@ def test_an_adapter_for_other_latents_is_refused(models, tmp_path):
     export_autoencoder(other, tmp_path, steps=1)
     with pytest.raises(CheckpointError, match="image_unet.safetensors was trained on the latents of another encoder"):
         load_embedded_art_v(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory) -> Path:
+    """Two short videos with captions, one of which changes on the way."""
+    folder = tmp_path_factory.mktemp("films")
+    for name, caption in (("cat", "a cat walks"), ("dog", "0: a dog sits\n6: a dog runs")):
+        write_clip(folder / f"{name}.mp4", 12, (64, 64))
+        (folder / f"{name}.txt").write_text(caption)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> tuple[Path, Path]:
+    """A tiny Stable Diffusion checkpoint, and the folder of its configs and tokenizer."""
+    file, folder, _ = write_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+    return file, write_tokenizer(folder / "tokenizer").parent
+
+
+def on_checkpoint(step: str, films: Path, checkpoint: tuple[Path, Path], *more: str) -> None:
+    file, folder = checkpoint
+    sizes = ["--frame-size", "64", "--clip-frames", "4", "--tokenizer", str(folder / "tokenizer")]
+    main(["train", step, "--data", str(films), "--checkpoint", str(file), *sizes, *more])
+
+
+def test_an_adapter_for_a_checkpoint_from_captioned_videos(tmp_path, films, checkpoint, monkeypatch):
+    monkeypatch.setattr(stable_diffusion, "CONFIGS", checkpoint[1])
+    on_checkpoint("art-latents", films, checkpoint)
+    out = ["--out", str(tmp_path), "--export", str(tmp_path), "--steps", "2", "--batch", "2"]
+    on_checkpoint("art-v", films, checkpoint, *out)
+    about, weights = read_weights(tmp_path / "art_v.safetensors", "reference_adapter")
+    assert (about["family"], about["prediction"], about["size"]) == ("sd1", "epsilon", 64)
+    assert about["config"]["widths"] == [32, 64] and weights
+
+
+def test_captions_follow_the_frames(films):
+    captions = read_captions(films, ["cat.mp4", "dog.mp4"], fps=25)
+    latents = SimpleNamespace(
+        videos=[Video(name, 12, -1) for name in ("cat", "dog")],
+        firsts=[0, 0],
+        digest="",
+        read=lambda video, start, count, step: torch.full((count, 1, 1, 1), float(100 * video + start)),
+    )
+    clips = CaptionedClips(latents, captions, ClipSpec(4))
+    batch = clips.batch(0, 40, 4, 0, 0.0, slice(None))
+    for row, latent in enumerate(batch.latents):
+        video, start = divmod(int(latent[0, 0, 0, 0]), 100)
+        texts = [batch.prompts[number] for number in batch.prompt_of_frame[row]]
+        wanted = ["a dog sits" if start + i < 6 else "a dog runs" for i in range(4)] if video else ["a cat walks"] * 4
+        assert texts == wanted
+
+
+def test_a_missing_caption_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="1 videos in .* have no caption: .* into bird.txt beside it"):
+        read_captions(tmp_path, ["bird.mp4"], fps=25)
+
+
+def test_a_missing_tokenizer_is_named(tmp_path, films, checkpoint, monkeypatch, capsys):
+    monkeypatch.setattr(stable_diffusion, "CONFIGS", checkpoint[1])
+    on_checkpoint("art-latents", films, checkpoint)
+    on_checkpoint("art-v", films, checkpoint, "--tokenizer", str(tmp_path), "--out", str(tmp_path / "out"))
+    assert "no CLIP tokenizer" in capsys.readouterr().err
