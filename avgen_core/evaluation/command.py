@@ -10,7 +10,9 @@ from pathlib import Path
 
 import torch
 
-from ..systems.embedded import FOLDER, GUIDANCE, EmbeddedModel, load_embedded
+from ..systems.embedded import FOLDER, GUIDANCE, load_embedded
+from ..systems.embedded_art_v import load_embedded_art_v
+from ..systems.many_videos import Model
 from .classifier import load_classifier
 from .confusion import write_confusions
 from .evaluate import evaluate
@@ -20,7 +22,7 @@ from .report import table
 from .sheet import write_sheet
 from .trial import Settings, Trial
 
-SYSTEMS: dict[str, Callable[[Path], EmbeddedModel]] = {"embedded": load_embedded}
+SYSTEMS: dict[str, Callable[[Path], Model]] = {"embedded": load_embedded, "artv": load_embedded_art_v}
 QUICK = {"clips": 4, "switch_clips": 2, "switch_at": 12, "long_frames": 64, "long_clips": 1, "steps": 4}
 
 

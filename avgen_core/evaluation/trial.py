@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from ..diorama import Attributes, sample_attributes
-from ..plan import flow_sigmas
-from ..systems.embedded import GUIDANCE, SHIFT, EmbeddedModel
-from ..systems.many_videos import Sampling
+from ..plan import ReferencePlan, flow_sigmas, trailing_timesteps
+from ..systems.embedded import GUIDANCE, SHIFT
+from ..systems.many_videos import Model, Sampling
 from .classifier import WINDOW, AttributeClassifier
 from .features import FeatureNetworks
 from .lpips import Lpips
@@ -70,7 +70,7 @@ class Settings:
 class Trial:
     """A model and its judges. Without `features` and `lpips`, what needs them is not measured."""
 
-    model: EmbeddedModel
+    model: Model
     classifier: AttributeClassifier
     settings: Settings
     features: FeatureNetworks | None = None
@@ -89,9 +89,11 @@ class Trial:
         return [sample_attributes(rng, held_out=True) for _ in range(count)]
 
     def sampling(self) -> Sampling:
-        plan = self.model.default_plan
-        if self.settings.steps is not None:
-            plan = replace(plan, sigmas=flow_sigmas(self.settings.steps, SHIFT))
+        plan, steps = self.model.default_plan, self.settings.steps
+        if steps is not None and isinstance(plan, ReferencePlan):
+            plan = replace(plan, sigmas=tuple(timestep / 1000 for timestep in trailing_timesteps(steps)))
+        elif steps is not None:
+            plan = replace(plan, sigmas=flow_sigmas(steps, SHIFT))
         return Sampling(plan, self.settings.guidance, self.settings.seed)
 
     def render_seed(self, purpose: str) -> int:
@@ -101,6 +103,9 @@ class Trial:
     def plan(self) -> str:
         """The plan of the videos, in words."""
         plan = self.sampling().plan
+        if isinstance(plan, ReferencePlan):
+            anchor = " and the first" if plan.anchor else ""
+            return f"{len(plan.sigmas)} steps, from {plan.previous} frames before{anchor}, noise {plan.reference_noise}"
         cache = f"window {plan.window.size}, {plan.on_switch.value} on a switch"
         return f"{len(plan.sigmas)} steps, blocks of {plan.block}, {cache}"
 

@@ -92,24 +92,36 @@ class ArtVDenoiser:
         if request.step.queries[0].action is Action.KEEP:
             return request.latents
         guided, references, mask = self._looked_at(request)
-        return blended(guided, references, mask).float().to(request.latents.device)
+        return blended(guided, references, mask).float().to(request.latents.device).view_as(request.latents)
 
     def mask(self, request: Request) -> Tensor:
-        """The mask (1, 1, H, W) of a pass."""
+        """The mask (B, 1, H, W) of a pass."""
         return self._looked_at(request)[2].float().cpu()
 
+    def _prompts(self, request: Request) -> tuple[tuple[PromptMix, ...], tuple[PromptMix, ...]]:
+        """The prompt of each video, and what to lead away from."""
+        positive, negative = request.prompts[0], request.prompts[-1]
+        return positive, negative
+
     def _looked_at(self, request: Request) -> tuple[Tensor, References, Tensor]:
-        """The guided clean frame (1, C, H, W), the references, and the mask that the conditional branch gives."""
+        """The guided clean frame (B, C, H, W), the references, and the mask that the conditional branch gives."""
         (query,) = request.step.queries
+        noisy = self._videos(request.latents)
         references, encoded = self._references(request)
-        rows = branches_of(self.guidance, bool(request.references))
-        noisy = request.latents.to(self.device, torch.float32).expand(len(rows), -1, -1, -1)
-        prompts = tuple(request.prompts[0 if row.positive else 1][0] for row in rows)
-        clean = self.image_model.predict_clean(noisy, query.timestep, prompts, for_rows(encoded, rows))
-        weights = torch.tensor([row.weight for row in rows], device=clean.device)[:, None, None, None]
-        guided = clean[:1] if len(rows) == 1 else (weights * clean).sum(0, keepdim=True)
-        noise = torch.tensor([(1 - self.image_model.alphas_cumprod[round(query.timestep)]) ** 0.5], device=self.device)
-        return guided, references, self.adapter.mask(noisy[:1], clean[:1], references, noise)
+        rows, (positive, negative) = branches_of(self.guidance, bool(request.references)), self._prompts(request)
+        prompts = tuple(mix for row in rows for mix in (positive if row.positive else negative))
+        clean = self.image_model.predict_clean(
+            noisy.repeat(len(rows), 1, 1, 1), query.timestep, prompts, for_rows(encoded, rows)
+        ).unflatten(0, (len(rows), -1))
+        weights = torch.tensor([row.weight for row in rows], device=clean.device)[:, None, None, None, None]
+        guided = clean[0] if len(rows) == 1 else (weights * clean).sum(0)
+        share = (1 - self.image_model.alphas_cumprod[round(query.timestep)]) ** 0.5
+        noise = torch.full((len(noisy),), share, device=self.device)
+        return guided, references, self.adapter.mask(noisy, clean[0], references, noise)
+
+    def _videos(self, latents: Tensor) -> Tensor:
+        """Latents of one frame, of however many videos, as (B, C, H, W) on the device."""
+        return latents.reshape(-1, *self.image_model.latent_shape).to(self.device, torch.float32)
 
     def _references(self, request: Request) -> tuple[References, EncodedReferences]:
         """What the frame is made from; encoded once a frame, for all of its passes have the same references."""
@@ -120,30 +132,36 @@ class ArtVDenoiser:
         return self._encoded
 
     def _collected(self, request: Request) -> References:
-        named = list(zip(request.step.references, request.references, strict=True))
+        named = list(zip(request.step.references, map(self._videos, request.references), strict=True))
         anchors = [latent for reference, latent in named if reference.anchor]
         previous = [(reference, latent) for reference, latent in reversed(named) if not reference.anchor]
-        count, empty = self.adapter.config.references, torch.zeros(self.latent_shape)
-        latents = [latent for _, latent in previous[:count]]
-        filled = torch.stack([*latents, *[empty] * (count - len(latents))])
+        count, empty = self.adapter.config.references, torch.zeros_like(self._videos(request.latents))
+        if len(previous) > count:
+            raise PlanError(
+                f"the schedule shows {len(previous)} previous frames, the adapter was trained with {count}: "
+                f"set previous to {count} at most"
+            )
+        latents = [latent for _, latent in previous]
+        there = torch.tensor([place < len(latents) for place in range(count)], device=self.device)
+        batch = len(empty)
         return References(
-            previous=filled[None].to(self.device),
-            anchor=(anchors[0] if anchors else empty)[None].to(self.device),
-            has_previous=torch.tensor([[place < len(latents) for place in range(count)]], device=self.device),
-            has_anchor=torch.tensor([bool(anchors)], device=self.device),
-            noise=torch.tensor([previous[0][0].noise if previous else 0.0], device=self.device),
+            previous=torch.stack([*latents, *[empty] * (count - len(latents))], dim=1),
+            anchor=anchors[0] if anchors else empty,
+            has_previous=there.expand(batch, -1),
+            has_anchor=torch.full((batch,), bool(anchors), device=self.device),
+            noise=torch.full((batch,), previous[0][0].noise if previous else 0.0, device=self.device),
         )
 
 
 def for_rows(encoded: EncodedReferences, rows: tuple[Branch, ...]) -> EncodedReferences:
-    """The references of one frame for each row of the batch; zero for rows without references."""
-    kept = torch.tensor([float(row.references) for row in rows])
-    residuals = [r.expand(len(rows), -1, -1, -1) * kept.to(r)[:, None, None, None] for r in encoded.residuals]
-    anchor = [
-        (keys.expand(len(rows), -1, -1), values.expand(len(rows), -1, -1) * kept.to(values)[:, None, None])
-        for keys, values in encoded.anchor
-    ]
-    return EncodedReferences(residuals, anchor)
+    """The references of B videos for each row of the batch, branch after branch; zero for rows without references."""
+    kept = [float(row.references) for row in rows]
+
+    def repeated(x: Tensor) -> Tensor:
+        return torch.cat([x * share for share in kept])
+
+    anchor = [(keys.repeat(len(rows), 1, 1), repeated(values)) for keys, values in encoded.anchor]
+    return EncodedReferences([repeated(residual) for residual in encoded.residuals], anchor)
 
 
 @dataclass

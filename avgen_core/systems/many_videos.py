@@ -15,24 +15,28 @@ import torch
 from torch import Tensor
 
 from ..media.decode import decode_latents
-from ..plan import Action, AsynchronousPlan, BlockPlan, OnSwitch
+from ..plan import Action, AsynchronousPlan, BlockPlan, OnSwitch, ReferencePlan
 from ..prompts import PromptSchedule, Segment
 from ..rollout.cache import CacheView
 from ..rollout.denoiser import FrameGrid, PromptMix, Request
 from ..rollout.executor import Executor
 from ..rollout.noise import SeededNoise
 from ..rollout.process import FlowMatching
+from .art_v import ArtVDenoiser, ArtVModel, Guidance
 from .embedded import EmbeddedModel
 
 OnProgress = Callable[[float], None]
 Prompt = str | PromptSchedule
+Plan = BlockPlan | AsynchronousPlan | ReferencePlan
+Model = EmbeddedModel | ArtVModel
+NO_PROMPT: PromptMix = (("", 1.0),)
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How prompts become videos; video i has the seed `seed + i`."""
 
-    plan: BlockPlan | AsynchronousPlan
+    plan: Plan
     guidance: float
     seed: int = 0
     batch: int = 30
@@ -74,9 +78,10 @@ class ManyPrompts:
         """Every text once."""
         return tuple(dict.fromkeys(text for schedule in self.schedules for text in schedule.texts()))
 
-    def check(self, plan: BlockPlan | AsynchronousPlan) -> None:
+    def check(self, plan: Plan) -> None:
         """Raises ValueError where one video's switch would recache the frames of a video that does not switch."""
-        if plan.on_switch is OnSwitch.RECACHE and len({schedule.switches() for schedule in self.schedules}) > 1:
+        recaches = not isinstance(plan, ReferencePlan) and plan.on_switch is OnSwitch.RECACHE
+        if recaches and len({schedule.switches() for schedule in self.schedules}) > 1:
             raise ValueError(
                 "with a plan that recaches on a switch, videos that are made together have to switch at the same "
                 "frames: make them in separate batches, or use a plan that keeps its cache"
@@ -126,8 +131,32 @@ class ManyDenoiser:
         return flow.permute(2, 0, 1, 3, 4)
 
 
+class ManyArtV(ArtVDenoiser):
+    """ART-V on B videos in lockstep, each under its own prompts; a frame's latent is (B, C, H, W)."""
+
+    def __init__(self, model: ArtVModel, prompts: ManyPrompts, guidance: float) -> None:
+        strength = Guidance(guidance, model.reference_guidance)
+        super().__init__(model.image_model, model.adapter, model.fingerprint, strength)
+        self._count = len(prompts.schedules)
+        self.latent_shape = (self._count, *model.latent_shape)
+
+    @property
+    def branches(self) -> int:
+        """To the executor, every video is a branch."""
+        return self._count
+
+    def _prompts(self, request: Request) -> tuple[tuple[PromptMix, ...], tuple[PromptMix, ...]]:
+        return tuple(mixes[0] for mixes in request.prompts), (NO_PROMPT,) * self._count
+
+
+def many_denoiser(model: Model, prompts: ManyPrompts, guidance: float) -> ManyDenoiser | ManyArtV:
+    """What denoises many videos of a model."""
+    kind = ManyArtV if isinstance(model, ArtVModel) else ManyDenoiser
+    return kind(model, prompts, guidance)
+
+
 def sample_latents(
-    model: EmbeddedModel,
+    model: Model,
     prompts: Sequence[Prompt],
     frames: int,
     sampling: Sampling,
@@ -138,7 +167,7 @@ def sample_latents(
     many.check(sampling.plan)
     with torch.inference_mode():
         noise = ManyNoise(tuple(SeededNoise(sampling.seed + i) for i in range(len(prompts))))
-        executor = Executor(ManyDenoiser(model, many, sampling.guidance), sampling.plan, many, noise)
+        executor = Executor(many_denoiser(model, many, sampling.guidance), sampling.plan, many, noise)
         total = sum(1 for _ in executor.remaining(frames))
         finished = []
         for done in executor.run(frames):
@@ -148,7 +177,7 @@ def sample_latents(
 
 
 def sample_videos(
-    model: EmbeddedModel,
+    model: Model,
     prompts: Sequence[Prompt],
     frames: int,
     sampling: Sampling,

@@ -9,13 +9,14 @@ import torch
 from diffusers import DDIMScheduler
 
 from avgen_core.networks.reference_unet import Prediction, ReferenceUNet
-from avgen_core.plan import ReferencePlan, Solver, ddim_timesteps
+from avgen_core.plan import PlanError, ReferencePlan, Solver, ddim_timesteps
 from avgen_core.prompts import PromptSchedule, Segment
 from avgen_core.rollout.executor import Executor, Prompts
 from avgen_core.rollout.generate import Order, generate, prepare
 from avgen_core.rollout.noise import SeededNoise
 from avgen_core.systems.art_v import ArtVDenoiser, ArtVModel, Guidance, branches_of
 from avgen_core.systems.diffusers_image_model import DiffusersImageModel
+from avgen_core.systems.many_videos import Sampling, sample_latents
 from avgen_core.systems.reference_masks import masks_of
 from tests.networks.test_reference_adapter import adapter_for, unet
 
@@ -146,3 +147,20 @@ def test_masks_of_a_finished_run(tmp_path):
     assert masks.shape == (3, 1, 8, 8)
     assert masks.min() > 0 and masks.max() < 0.601, "the gate of 0.6 is its most"
     assert not next(masks_of(model, run, range(1), 0.5)).any(), "the first frame has nothing before it"
+
+
+def test_many_videos_at_once_are_those_made_alone():
+    adapted = denoiser(Guidance(2.0, 1.5), trained=True)
+    model = ArtVModel(adapted.image_model, adapted.adapter, None, None, "", (64, 64), reference_guidance=1.5)
+    texts = ["a cat", PromptSchedule((Segment(0, "a dog"), Segment(2, "a horse")))]
+    together = sample_latents(model, texts, 4, Sampling(PLAN, 2.0, seed=3))
+    for number, text in enumerate(texts):
+        schedule = PromptSchedule((Segment(0, text),)) if isinstance(text, str) else text
+        executor = Executor(model.denoiser(2.0), PLAN, Prompts(schedule), SeededNoise(3 + number))
+        alone = torch.cat([done.finished for done in executor.run(4)])
+        torch.testing.assert_close(together[number], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_more_previous_frames_than_in_training_are_refused():
+    with pytest.raises(PlanError, match="shows 3 previous frames, the adapter was trained with 2"):
+        frames(5, replace(PLAN, previous=3))
