@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..avgen_core.checkpoints.files import CheckpointError
 from ..avgen_core.media.decode import UNIT, decode_latents, encode_frames
+from ..avgen_core.prompts import PromptSchedule, Reading
 from ..avgen_core.rollout.denoiser import Denoiser
 from ..avgen_core.rollout.executor import Done
 from ..avgen_core.rollout.files import RunError
@@ -154,9 +155,16 @@ class EmbeddedCLIP:
     def tokenize(self, text: str, **options: object) -> str:
         return text
 
-    def encode_from_tokens_scheduled(self, tokens: str, **options: object) -> list:
+    def encode_from_tokens(self, tokens: str, **options: object) -> Tensor:
         self._model.load()
-        return [[self._model.system.encode_text(tokens)[None].cpu(), {}]]
+        return self._model.system.encode_text(tokens)[None].cpu()
+
+    def encode_from_tokens_scheduled(self, tokens: str, **options: object) -> list:
+        return [[self.encode_from_tokens(tokens), {}]]
+
+    def understand(self, schedule: PromptSchedule, *, negative: bool = False) -> Reading:
+        """Words that the encoder does not know, as the nearest sentences that it knows."""
+        return self._model.system.understand(schedule, negative=negative)
 
 
 def model_file(folder: str, name: str) -> Path:

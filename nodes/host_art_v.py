@@ -32,6 +32,7 @@ class NativeVAE(host.HostVAE):
     """ComfyUI's own image VAE where the pack's are expected; latents are in the scale of the MODEL."""
 
     lead = 0
+    frame_size = None  # of each one
 
     def __init__(self, vae: comfy.sd.VAE, latent_format: comfy.latent_formats.LatentFormat, height: int, width: int):
         self._vae, self._format, self.frame_size = vae, latent_format, (height, width)
@@ -70,8 +71,8 @@ class HostArtV:
         self._image_model, self._adapter = image_model, adapter
 
     def load(self) -> None:
-        host.load_networks([self._adapter])
-        self._image_model.load()
+        """Bring adapter and image model to their device, together: one must not push out the other."""
+        self._image_model.load(self._adapter.patcher)
 
     def denoiser(self, guidance: float):
         return self.system.denoiser(guidance)

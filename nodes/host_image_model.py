@@ -7,6 +7,8 @@ as it is.
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Iterator
 
 import comfy.model_base
 import comfy.model_management
@@ -20,17 +22,19 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..avgen_core.networks.reference_adapter import EncodedReferences, ReferenceAdapter
+from ..avgen_core.networks.reference_unet import check_fit
 from ..avgen_core.rollout.denoiser import PromptMix
 
 KINDS = (comfy.model_base.ModelType.EPS, comfy.model_base.ModelType.V_PREDICTION)
 Conditioning = list
+TIMESTEPS = 1000
 
 
 class UnfitModel(ValueError):
     """A MODEL that ART-V cannot work on; the message says why and what to use."""
 
 
-class References(ControlBase):
+class ReferenceControl(ControlBase):
     """The residuals of the references, for each row of a batch, as the host's samplers ask for them."""
 
     def __init__(self, places: list[int], count: int) -> None:
@@ -45,37 +49,32 @@ class References(ControlBase):
         blocks: list[Tensor | None] = [None] * self._count
         for place, residual in zip(self._places, self.encoded.residuals, strict=True):
             blocks[place] = residual[rows].to(x_noisy)
-        own = {"input": blocks[::-1], "middle": [], "output": []}
-        earlier = self.previous_controlnet
-        if earlier is None:
-            return own
-        theirs = earlier.get_control(x_noisy, t, cond, batched_number, transformer_options)
-        return _sum(own, theirs) if theirs else own
-
-
-def _sum(own: dict[str, list], theirs: dict[str, list]) -> dict[str, list]:
-    """Two controls; both lists end with the first block."""
-    mine, other = own["input"][::-1], theirs.get("input", [])[::-1]
-    other += [None] * (len(mine) - len(other))
-    summed = [b if a is None else a if b is None else a + b for a, b in zip(mine, other, strict=True)]
-    return {**theirs, "input": summed[::-1]}
+        return {"input": blocks[::-1], "middle": [], "output": []}
 
 
 class AnchorPatch:
     """Attention to the anchor beside that to the text, in one cross-attention of the host's UNet."""
 
-    def __init__(self, index: int, references: References, beneath) -> None:
+    def __init__(self, index: int, references: ReferenceControl, beneath) -> None:
         """`beneath`: another pack's patch of the same attention, which gives the text's part."""
         self.index, self.references, self.beneath = index, references, beneath
 
     def __call__(self, queries: Tensor, keys: Tensor, values: Tensor, options: dict) -> Tensor:
-        heads, rows = options["n_heads"], options["cond_or_uncond"]
+        rows = options["cond_or_uncond"]
         if self.beneath is not None:
             out = self.beneath(queries, keys, values, options)
         else:
-            out = optimized_attention(queries, keys, values, heads, attn_precision=options.get("attn_precision"))
+            out = _attend(queries, keys, values, options)
         anchor_keys, anchor_values = (x[rows].to(queries) for x in self.references.encoded.anchor[self.index])
-        return out + optimized_attention(queries, anchor_keys, anchor_values, heads)
+        return out + _attend(queries, anchor_keys, anchor_values, options)
+
+
+def _attend(queries: Tensor, keys: Tensor, values: Tensor, options: dict) -> Tensor:
+    """The host's attention, whichever it or another pack has chosen."""
+    precision = options.get("attn_precision")
+    return optimized_attention(
+        queries, keys, values, options["n_heads"], attn_precision=precision, transformer_options=options
+    )
 
 
 def check_model(model: ModelPatcher) -> UNetModel:
@@ -83,13 +82,13 @@ def check_model(model: ModelPatcher) -> UNetModel:
     network, inner = getattr(model.model, "diffusion_model", None), model.model
     if not isinstance(network, UNetModel):
         raise UnfitModel(_refusal(type(network).__name__, "it is no Stable Diffusion UNet"))
+    if isinstance(inner, comfy.model_base.SVD_img2vid) or getattr(network, "use_temporal_attention", False):
+        raise UnfitModel(_refusal("a video model", "it works on whole clips"))
     inside, latents = network.in_channels, inner.latent_format.latent_channels
     if isinstance(inner, comfy.model_base.SDXL) or inner.adm_channels:
         raise UnfitModel(_refusal("SDXL or an image-conditioned variant", "its UNet takes more than text"))
     if inside != latents:
         raise UnfitModel(_refusal(f"a UNet with {inside} input channels", "it is made for inpainting or depth"))
-    if isinstance(inner, comfy.model_base.SVD_img2vid) or getattr(network, "use_temporal_attention", False):
-        raise UnfitModel(_refusal("a video model", "it works on whole clips"))
     if inner.model_type not in KINDS:
         raise UnfitModel(_refusal(f"a model of the kind {inner.model_type.name}", "it is not an epsilon or v model"))
     return network
@@ -99,7 +98,7 @@ def _refusal(what: str, why: str) -> str:
     return f"ART-V cannot work on {what}: {why}. Load a Stable Diffusion 1.5 or 2.1 text-to-image checkpoint"
 
 
-def cross_attentions(network: UNetModel) -> list[tuple[tuple[str, int, int], int]]:
+def patch_keys(network: UNetModel) -> list[tuple[tuple[str, int, int], int]]:
     """Key of each cross-attention in the host's patches, and its inner width, in the order of a forward."""
     found = []
     parts = [("input", network.input_blocks), ("middle", [network.middle_block]), ("output", network.output_blocks)]
@@ -122,16 +121,21 @@ class HostImageModel:
     def __init__(self, model: ModelPatcher, clip, adapter: ReferenceAdapter, height: int, width: int) -> None:
         """`height`, `width`: of the latents."""
         network = check_model(model)
-        attentions = cross_attentions(network)
-        _check_fit(network, attentions, adapter)
-        self._clip, self.fingerprint = clip, _fingerprint(model)
-        self._references = References(level_places(network), len(network.input_blocks))
+        attentions = patch_keys(network)
+        _check_fit(network, [width for _, width in attentions], adapter)
+        self._clip, self.fingerprint = clip, _fingerprint(model, clip)
+        self._references = ReferenceControl(level_places(network), len(network.input_blocks))
         self.model = self._patched(model, [key for key, _ in attentions])
         channels = model.model.latent_format.latent_channels
         self.latent_shape, self.device = (channels, height, width), model.load_device
         sigmas = model.get_model_object("model_sampling").sigmas.double()
+        if len(sigmas) != TIMESTEPS:
+            raise UnfitModel(
+                f"the MODEL's schedule has {len(sigmas)} noise levels, ART-V needs all {TIMESTEPS}: leave out the node "
+                "that changes its sampling (ModelSamplingDiscrete with lcm)"
+            )
         self.alphas_cumprod = tuple((1 / (1 + sigmas**2)).tolist())
-        self._conditionings: dict[PromptMix, Conditioning] = {}
+        self._states: dict[str, Tensor] = {}
 
     def _patched(self, model: ModelPatcher, keys: list[tuple[str, int, int]]) -> ModelPatcher:
         clone = model.clone()
@@ -141,16 +145,27 @@ class HostImageModel:
             clone.set_model_attn2_replace(AnchorPatch(index, self._references, beneath), *key)
         return clone
 
-    def load(self) -> None:
-        """Bring the MODEL to its device, with its patches."""
+    def load(self, *others: ModelPatcher) -> None:
+        """Bring the MODEL to its device, with its patches, and other networks with it."""
         needed = self.model.model.memory_required([3, *self.latent_shape])
-        comfy.model_management.load_models_gpu([self.model], memory_required=needed)
+        comfy.model_management.load_models_gpu([*others, self.model], memory_required=needed)
         self.model.pre_run()
+
+    def encode(self, text: str) -> None:
+        """States of a text. Loads the CLIP: to be called before `load`, which wants the memory for the MODEL."""
+        if text not in self._states:
+            tokens = self._clip.tokenize(text)
+            self._states[text] = self._clip.encode_from_tokens(tokens, return_pooled=False).cpu()
 
     def predict_clean(
         self, noisy: Tensor, timestep: float, prompts: tuple[PromptMix, ...], encoded: EncodedReferences
     ) -> Tensor:
-        """As `ImageModel.predict_clean`; the host decides how many rows it computes at once."""
+        """As `ImageModel.predict_clean`, of one frame under several prompts: all rows of `noisy` must be the same.
+
+        The host decides how many rows it computes at once.
+        """
+        if not torch.equal(noisy, noisy[:1].expand_as(noisy)):
+            raise ValueError("ComfyUI's samplers take one frame under several prompts, these rows differ")
         self._references.encoded = encoded
         inner = self.model.model
         sigma = inner.model_sampling.sigmas[round(timestep)].to(self.device)
@@ -164,37 +179,54 @@ class HostImageModel:
         return torch.cat(clean).float()
 
     def _conditioning(self, mix: PromptMix) -> Conditioning:
-        if mix not in self._conditionings:
-            encoded = [
-                (self._clip.encode_from_tokens(self._clip.tokenize(text), return_pooled=False), share)
-                for text, share in mix
-            ]
-            self._conditionings[mix] = comfy.sampler_helpers.convert_cond([[_mixed(encoded), {}]])
-        return self._conditionings[mix]
+        for text, _ in mix:
+            self.encode(text)
+        mixed = _mixed([(self._states[text], share) for text, share in mix])
+        return comfy.sampler_helpers.convert_cond([[mixed, {}]])
 
 
 def _mixed(encoded: list[tuple[Tensor, float]]) -> Tensor:
     """The weighted sum of token states (1, tokens, width); short ones are repeated, as the host does in a batch."""
-    longest = max(states.shape[1] for states, _ in encoded)
+    longest = math.lcm(*(states.shape[1] for states, _ in encoded))
     return sum(share * states.repeat(1, longest // states.shape[1], 1) for states, share in encoded)
 
 
-def _check_fit(network: UNetModel, attentions: list, adapter: ReferenceAdapter) -> None:
+def _check_fit(network: UNetModel, attention_widths: list[int], adapter: ReferenceAdapter) -> None:
     widths = tuple(network.model_channels * factor for factor in network.channel_mult)
-    wanted = adapter.config
-    if widths != wanted.widths or tuple(width for _, width in attentions) != wanted.attention_widths:
-        raise UnfitModel(
-            f"the adapter was trained for a UNet with levels of {wanted.widths} channels, this model has {widths}: "
-            "connect the model family that the adapter names in its card"
-        )
+    text_width = next(
+        module.attn2.to_k.in_features for module in network.modules() if isinstance(module, BasicTransformerBlock)
+    )
+    try:
+        check_fit(adapter.config, widths, tuple(attention_widths), text_width)
+    except ValueError as error:
+        raise UnfitModel(str(error)) from None
 
 
-def _fingerprint(model: ModelPatcher) -> str:
-    """Names the MODEL with its patches (LoRAs): a sample of its weights, and the patches' names."""
-    digest = hashlib.sha256()
-    for name, weight in list(model.model.diffusion_model.state_dict().items())[::16]:
-        digest.update(name.encode() + weight.flatten()[:64].float().cpu().numpy().tobytes())
-    for name, patches in sorted(model.patches.items(), key=str):
-        for patch in patches:
-            digest.update(f"{name}{patch[0]}".encode())
+def _fingerprint(model: ModelPatcher, clip) -> str:
+    """Names the MODEL and the CLIP with their LoRAs, and the noise schedule: a sample of every weight and patch.
+
+    Taken from the weights before any patch, so that it is the same while LoRAs are applied and while they are not.
+    """
+    digest = hashlib.sha256(model.get_model_object("model_sampling").sigmas.cpu().numpy().tobytes())
+    for patcher in (model, getattr(clip, "patcher", None)):
+        if patcher is None:
+            continue
+        for name, (weight, *patches) in sorted(patcher.get_key_patches().items()):
+            digest.update(name.encode())
+            for part in _tensors((weight, patches)):
+                digest.update(part.detach().flatten()[:32].float().cpu().numpy().tobytes())
+    digest.update(str(getattr(clip, "layer_idx", None)).encode())
     return digest.hexdigest()[:12]
+
+
+def _tensors(content: object) -> Iterator[Tensor]:
+    """All tensors in nested sequences and patch objects; numbers between them as tensors too."""
+    if isinstance(content, Tensor):
+        yield content
+    elif isinstance(content, float | int) and not isinstance(content, bool):
+        yield torch.tensor([float(content)])
+    elif isinstance(content, list | tuple):
+        for part in content:
+            yield from _tensors(part)
+    elif hasattr(content, "weights"):
+        yield from _tensors(content.weights)

@@ -1,4 +1,4 @@
-"""`python -m avgen_core evaluate --json FILE`: measure the embedded model's videos; prints a table too."""
+"""`python -m avgen_core evaluate --json FILE`: measure an embedded model's videos; prints a table too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ..systems.embedded import FOLDER, GUIDANCE, load_embedded
+from ..systems.embedded import FOLDER, load_embedded
 from ..systems.embedded_art_v import load_embedded_art_v
 from ..systems.many_videos import Model
 from .classifier import load_classifier
@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--system", choices=SYSTEMS, default="embedded", help="what is evaluated (default: embedded)")
     add("--models", type=Path, default=FOLDER, help="folder of the weight files (default: models/demo)")
     add("--seed", type=int, help="of captions, noise and renders (default: 0)")
-    add("--guidance", type=float, help=f"classifier-free guidance, 1 = off (default: {GUIDANCE})")
-    add("--steps", type=int, help="denoising steps a block (default: the model's own schedule)")
+    add("--guidance", type=float, help="classifier-free guidance, 1 = off (default: the model's own)")
+    add("--steps", type=int, help="denoising steps (default: the model's own schedule)")
     add("--threads", type=int, help="CPU threads")
     add("--quick", action="store_true", help="a smoke test, with too few clips to judge a model by")
 

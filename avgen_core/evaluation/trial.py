@@ -11,7 +11,7 @@ import numpy as np
 
 from ..diorama import Attributes, sample_attributes
 from ..plan import ReferencePlan, flow_sigmas, trailing_timesteps
-from ..systems.embedded import GUIDANCE, SHIFT
+from ..systems.embedded import SHIFT
 from ..systems.many_videos import Model, Sampling
 from .classifier import WINDOW, AttributeClassifier
 from .features import FeatureNetworks
@@ -40,7 +40,7 @@ class Settings:
         switch_clips: videos of each kind of prompt switch; 0 leaves them out.
         switch_at: the frame at which the prompt switches.
         long_frames: frames of each of the `long_clips` long videos; 0 leaves them out.
-        steps: denoising steps; None keeps the model's own plan.
+        guidance, steps: None keeps what the model was tuned with.
     """
 
     clips: int = 300
@@ -50,7 +50,7 @@ class Settings:
     long_frames: int = 1024
     long_clips: int = 8
     seed: int = 0
-    guidance: float = GUIDANCE
+    guidance: float | None = None
     steps: int | None = None
 
     def __post_init__(self) -> None:
@@ -94,7 +94,8 @@ class Trial:
             plan = replace(plan, sigmas=tuple(timestep / 1000 for timestep in trailing_timesteps(steps)))
         elif steps is not None:
             plan = replace(plan, sigmas=flow_sigmas(steps, SHIFT))
-        return Sampling(plan, self.settings.guidance, self.settings.seed)
+        guidance = self.model.guidance if self.settings.guidance is None else self.settings.guidance
+        return Sampling(plan, guidance, self.settings.seed)
 
     def render_seed(self, purpose: str) -> int:
         return int(self.rng(purpose).integers(2**31))

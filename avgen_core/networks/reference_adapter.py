@@ -21,12 +21,14 @@ class ReferenceAdapterConfig:
 
     latent_channels: of the image model's latents; references: previous frames that it sees; widths: channels of the
     UNet's levels, from the finest; attention_widths: inner width of each of its cross-attentions, in the order in which
-    a forward meets them; anchor_side: the anchor becomes anchor_side^2 tokens of anchor_width.
+    a forward meets them; text_width: of the states that it attends to; anchor_side: the anchor becomes anchor_side^2
+    tokens of anchor_width.
     """
 
     latent_channels: int
     widths: tuple[int, ...]
     attention_widths: tuple[int, ...]
+    text_width: int
     references: int = 2
     residual_blocks: int = 4
     anchor_width: int = 256
@@ -47,20 +49,17 @@ class ReferenceAdapterConfig:
 class References:
     """Frames that the next one is made from, as latents.
 
-    previous: (B, R, C, H, W), the newest first, with noise of `noise` mixed in; anchor: (B, C, H, W), the video's first
-    frame; has_previous: (B, R) and has_anchor: (B,), bool, what of it is there; noise: (B,) in 0..1.
+    previous: (B, R, C, H, W), the newest first, with noise of `noise` mixed in; newest: (B, C, H, W), the newest as it
+    is, which the mask may copy; anchor: (B, C, H, W), the video's first frame; has_previous: (B, R) and has_anchor:
+    (B,), bool, what of it is there; noise: (B,) in 0..1.
     """
 
     previous: Tensor
+    newest: Tensor
     anchor: Tensor
     has_previous: Tensor
     has_anchor: Tensor
     noise: Tensor
-
-    @property
-    def newest(self) -> Tensor:
-        """The frame (B, C, H, W) that the mask may copy from; zero where there is none."""
-        return self.previous[:, 0] * self.has_previous[:, 0, None, None, None]
 
     @property
     def any(self) -> Tensor:
@@ -198,9 +197,10 @@ class MaskHead(nn.Module):
             noise: (B,) in 0..1, the share of noise in `noisy`, sqrt(1 - alphas_cumprod).
         """
         levels = torch.stack([noise, references.noise.to(noise)], dim=1).to(noisy)[..., None, None]
-        planes = [noisy, predicted, references.newest.to(noisy), levels.expand(-1, -1, *noisy.shape[-2:])]
-        mask = opened(self.gate).to(noisy) * self.layers(torch.cat(planes, dim=1)).sigmoid()
-        return mask * references.has_previous[:, 0, None, None, None].to(mask)
+        there = references.has_previous[:, 0, None, None, None].to(noisy)
+        newest = references.newest.to(noisy) * there
+        planes = [noisy, predicted, newest, levels.expand(-1, -1, *noisy.shape[-2:])]
+        return opened(self.gate).to(noisy) * self.layers(torch.cat(planes, dim=1)).sigmoid() * there
 
 
 def opened(gate: Tensor) -> Tensor:

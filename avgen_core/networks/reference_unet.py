@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .reference_adapter import EncodedReferences, ReferenceAdapter
+from .reference_adapter import EncodedReferences, ReferenceAdapter, ReferenceAdapterConfig
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -35,10 +35,10 @@ def clean_from(prediction: Prediction, predicted: Tensor, noisy: Tensor, kept: T
 
 @dataclass
 class Shared:
-    """What the cross-attentions of one forward look at beside their queries."""
+    """What the cross-attentions of the last forward look at beside their queries; recomputed blocks need it later."""
 
-    text: TextKeys | None = None
-    anchor: list[tuple[Tensor, Tensor]] | None = None
+    text: TextKeys = field(default_factory=list)
+    anchor: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
 
 class CrossAttention:
@@ -50,9 +50,7 @@ class CrossAttention:
     def __call__(self, attention: Attention, hidden_states: Tensor, *_, **__) -> Tensor:
         """States (B, N, width) to (B, N, width)."""
         queries = _split(attention.to_q(hidden_states), attention.heads)
-        out = _attend(queries, self.shared.text[self.index])
-        if self.shared.anchor is not None:
-            out = out + _attend(queries, self.shared.anchor[self.index])
+        out = _attend(queries, self.shared.text[self.index]) + _attend(queries, self.shared.anchor[self.index])
         for layer in attention.to_out:
             out = layer(out)
         return out
@@ -85,6 +83,19 @@ def cross_attentions(unet: UNet2DConditionModel) -> list[Attention]:
     return found
 
 
+def check_fit(
+    config: ReferenceAdapterConfig, widths: tuple[int, ...], attention_widths: tuple[int, ...], text_width: int
+) -> None:
+    """Raises ValueError when an adapter was made for a UNet of other sizes than these."""
+    made_for = (config.widths, config.attention_widths, config.text_width)
+    if made_for != (widths, attention_widths, text_width):
+        raise ValueError(
+            f"the adapter was made for a UNet with levels of {config.widths} channels and texts of width "
+            f"{config.text_width}, this one has {widths} and {text_width}: use the image model that the adapter was "
+            "trained on"
+        )
+
+
 class ReferenceUNet(nn.Module):
     """The image model with ART-V's additions. Untrained, they change no bit of what the image model gives."""
 
@@ -92,12 +103,12 @@ class ReferenceUNet(nn.Module):
         super().__init__()
         self.unet, self.adapter, self._shared = unet, adapter, Shared()
         attentions = cross_attentions(unet)
-        widths = tuple(attention.inner_dim for attention in attentions)
-        if widths != adapter.config.attention_widths or tuple(unet.config.block_out_channels) != adapter.config.widths:
-            raise ValueError(
-                f"the adapter was made for a UNet with levels of {adapter.config.widths} channels, this one has "
-                f"{tuple(unet.config.block_out_channels)}: use the image model that the adapter was trained on"
-            )
+        check_fit(
+            adapter.config,
+            tuple(unet.config.block_out_channels),
+            tuple(attention.inner_dim for attention in attentions),
+            unet.config.cross_attention_dim,
+        )
         for index, attention in enumerate(attentions):
             attention.set_processor(CrossAttention(index, self._shared))
 
@@ -105,15 +116,12 @@ class ReferenceUNet(nn.Module):
         """States of prompts (B, tokens, text width) to what the cross-attentions need of them."""
         return [(a.to_k(text), a.to_v(text)) for a in cross_attentions(self.unet)]
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, text: TextKeys, encoded: EncodedReferences | None) -> Tensor:
-        """What the image model predicts for `noisy` (B, C, H, W) at `timesteps` (B,); without `encoded`, as it is."""
-        self._shared.text, self._shared.anchor = text, encoded.anchor if encoded else None
-        try:
-            return self.unet(
-                noisy,
-                timesteps,
-                text[0][0],  # only its presence matters: the processors have the keys
-                down_intrablock_additional_residuals=list(encoded.residuals) if encoded else None,
-            ).sample
-        finally:
-            self._shared.text = self._shared.anchor = None
+    def forward(self, noisy: Tensor, timesteps: Tensor, text: TextKeys, encoded: EncodedReferences) -> Tensor:
+        """What the image model predicts for `noisy` (B, C, H, W) at `timesteps` (B,)."""
+        self._shared.text, self._shared.anchor = text, encoded.anchor
+        return self.unet(
+            noisy,
+            timesteps,
+            text[0][0],  # only its presence matters: the processors have the keys
+            down_intrablock_additional_residuals=[residual.to(noisy) for residual in encoded.residuals],
+        ).sample

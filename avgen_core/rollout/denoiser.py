@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -34,19 +34,26 @@ class FrameGrid:
         return 0 if pixels <= 0 else 1 + -(-(pixels - 1) // self.stride)
 
 
+class ReferenceFrame(NamedTuple):
+    """A finished frame (C, H, W) as it is, and with the noise that it is shown with."""
+
+    clean: Tensor
+    shown: Tensor
+
+
 @dataclass(frozen=True)
 class Request:
     """One pass for the network: `latents` (F, C, H, W) in the order of the queries.
 
     prompts: for each guidance branch, the prompt mix of each query. Stored frames enter `cache`. references: the frames
-    (C, H, W) that `step.references` names, with their noise.
+    that `step.references` names.
     """
 
     step: Pass
     latents: Tensor
     prompts: tuple[tuple[PromptMix, ...], ...]
     cache: FrameCache
-    references: tuple[Tensor, ...] = ()
+    references: tuple[ReferenceFrame, ...] = ()
 
 
 class Denoiser(Protocol):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..plan import Pass, Plan, Reference, passes_from
 from ..prompts import PromptSchedule, Segment
-from .denoiser import Denoiser, PromptMix, Request
+from .denoiser import Denoiser, PromptMix, ReferenceFrame, Request
 from .noise import NoiseSource
 from .state import State
 
@@ -108,13 +108,11 @@ class Executor:
         state.emitted += len(step.emits)
         return done
 
-    def _reference(self, frame: int, reference: Reference) -> Tensor:
+    def _reference(self, frame: int, reference: Reference) -> ReferenceFrame:
         """A finished frame as a reference of `frame`, with the same noise in all of its passes."""
-        latent = self.state.latents[reference.frame]
-        if not reference.noise:
-            return latent
-        fresh = self.noise.draw(frame, "reference", frame - reference.frame, tuple(latent.shape))
-        return self.denoiser.process.mixed(latent, fresh, reference.noise)
+        clean = self.state.latents[reference.frame]
+        fresh = self.noise.draw(frame, "reference", frame - reference.frame, tuple(clean.shape))
+        return ReferenceFrame(clean, self.denoiser.process.mixed(clean, fresh, reference.noise))
 
     def _latent(self, frame: int) -> Tensor:
         """The frame as it is now; one that appears for the first time is given, or pure noise."""

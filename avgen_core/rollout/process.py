@@ -44,9 +44,11 @@ class VariancePreserving:
 
     `alphas_cumprod[t]` is a at timestep t = 1000 * sigma. Its first value is not quite 1: as in AR-Diffusion's
     `fifoddim.py` a finished frame keeps a hundredth of its noise, and grows by 2e-5 in every pass that shows it again.
+    With `final_alpha` 1 the last step ends on the clean frame instead (diffusers' `set_alpha_to_one`).
     """
 
     alphas_cumprod: tuple[float, ...]
+    final_alpha: float | None = None
 
     def mixed(self, clean: Tensor, noise: Tensor, share: float) -> Tensor:
         return (1 - share**2) ** 0.5 * clean + share * noise
@@ -64,5 +66,6 @@ class VariancePreserving:
 
     def _mixture(self, sigma: float) -> tuple[float, float]:
         """Factors of the clean frame and of the noise."""
-        kept = self.alphas_cumprod[round(1000 * sigma)]
+        ends = sigma == 0 and self.final_alpha is not None
+        kept = self.final_alpha if ends else self.alphas_cumprod[round(1000 * sigma)]
         return kept**0.5, (1 - kept) ** 0.5

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..networks.reference_adapter import EncodedReferences, ReferenceAdapter, References, blended
 from ..plan import Action, PlanError, ReferencePlan, trailing_timesteps
 from ..prompts import Classes, PromptSchedule, Reading
-from ..rollout.denoiser import FrameGrid, PromptMix, Request
+from ..rollout.denoiser import FrameGrid, PromptMix, ReferenceFrame, Request
 from ..rollout.process import VariancePreserving
 from .asynchronous import AsynchronousSettings
 from .system import FrameAutoencoder
@@ -30,6 +30,9 @@ class ImageModel(Protocol):
     alphas_cumprod: tuple[float, ...]
     latent_shape: tuple[int, int, int]
     device: torch.device
+
+    def encode(self, text: str) -> None:
+        """Get a text ready, so that `predict_clean` finds it."""
 
     def predict_clean(
         self, noisy: Tensor, timestep: float, prompts: tuple[PromptMix, ...], encoded: EncodedReferences
@@ -58,7 +61,7 @@ def branches_of(guidance: Guidance, has_references: bool) -> tuple[Branch, ...]:
     """The rows that guidance needs; the first is the conditional one, from which the mask is taken."""
     text, references = guidance.text, guidance.references if has_references else 1.0
     rows = [Branch(True, True, text)]
-    if text != 1.0 or references != 1.0:
+    if text != references:
         rows.append(Branch(False, True, references - text))
     if references != 1.0:
         rows.append(Branch(False, False, 1.0 - references))
@@ -76,17 +79,24 @@ class ArtVDenoiser:
     ) -> None:
         self.image_model, self.adapter, self.guidance = image_model, adapter, guidance
         self.fingerprint = f"{fingerprint}-{guidance.references:g}"
-        self.latent_shape, self.device = image_model.latent_shape, image_model.device
-        self.process = VariancePreserving(image_model.alphas_cumprod)
-        self._seen: tuple[Tensor, ...] | None = None
+        self.latent_shape = image_model.latent_shape
+        self.process = VariancePreserving(image_model.alphas_cumprod, final_alpha=1.0)
+        self._seen: tuple[ReferenceFrame, ...] | None = None
         self._encoded: tuple[References, EncodedReferences] | None = None
+        if self.branches > 1:
+            image_model.encode("")  # where there is no negative prompt
+
+    @property
+    def device(self) -> torch.device:
+        return self.image_model.device
 
     @property
     def branches(self) -> int:
         return max(1 if branch.positive else 2 for branch in branches_of(self.guidance, has_references=True))
 
     def check_text(self, text: str) -> None:
-        """Any text is a prompt."""
+        """Any text is a prompt. It is encoded here, before the networks that sample need the memory."""
+        self.image_model.encode(text)
 
     def predict(self, request: Request) -> Tensor:
         if request.step.queries[0].action is Action.KEEP:
@@ -125,27 +135,29 @@ class ArtVDenoiser:
 
     def _references(self, request: Request) -> tuple[References, EncodedReferences]:
         """What the frame is made from; encoded once a frame, for all of its passes have the same references."""
-        same = self._seen is not None and len(self._seen) == len(request.references)
-        if not same or not all(map(torch.equal, self._seen, request.references)):
+        seen, given = self._seen or (), request.references
+        same = self._seen is not None and len(seen) == len(given)
+        if not same or not all(torch.equal(a.shown, b.shown) for a, b in zip(seen, given, strict=True)):
             references = self._collected(request)
             self._seen, self._encoded = request.references, (references, self.adapter.encode(references))
         return self._encoded
 
     def _collected(self, request: Request) -> References:
-        named = list(zip(request.step.references, map(self._videos, request.references), strict=True))
-        anchors = [latent for reference, latent in named if reference.anchor]
-        previous = [(reference, latent) for reference, latent in reversed(named) if not reference.anchor]
+        named = list(zip(request.step.references, request.references, strict=True))
+        anchors = [self._videos(frame.clean) for reference, frame in named if reference.anchor]
+        previous = [(reference, frame) for reference, frame in reversed(named) if not reference.anchor]
         count, empty = self.adapter.config.references, torch.zeros_like(self._videos(request.latents))
         if len(previous) > count:
             raise PlanError(
                 f"the schedule shows {len(previous)} previous frames, the adapter was trained with {count}: "
                 f"set previous to {count} at most"
             )
-        latents = [latent for _, latent in previous]
+        latents = [self._videos(frame.shown) for _, frame in previous]
         there = torch.tensor([place < len(latents) for place in range(count)], device=self.device)
         batch = len(empty)
         return References(
             previous=torch.stack([*latents, *[empty] * (count - len(latents))], dim=1),
+            newest=self._videos(previous[0][1].clean) if previous else empty,
             anchor=anchors[0] if anchors else empty,
             has_previous=there.expand(batch, -1),
             has_anchor=torch.full((batch,), bool(anchors), device=self.device),

@@ -30,8 +30,14 @@ class DiffusersImageModel:
         """`encode_text` gives one prompt's states (tokens, width)."""
         self.network, self.encode_text, self.prediction = network, encode_text, prediction
         self.alphas_cumprod, self.latent_shape, self.fingerprint = alphas_cumprod, latent_shape, fingerprint
-        self.device = next(network.parameters()).device
         self._text_keys: dict[PromptMix, TextKeys] = {}
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.unet.device
+
+    def encode(self, text: str) -> None:
+        """Nothing to prepare: texts are encoded when they are needed."""
 
     def predict_clean(
         self, noisy: Tensor, timestep: float, prompts: tuple[PromptMix, ...], encoded: EncodedReferences

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..plan import Action, Pass, PlanError, Query, Reference, ReferencePlan
 from ..rollout.cache import FrameCache
-from ..rollout.denoiser import Request
+from ..rollout.denoiser import ReferenceFrame, Request
 from ..rollout.noise import SeededNoise
 from ..rollout.run import Run
 from .art_v import ArtVDenoiser, ArtVModel
@@ -19,7 +19,8 @@ from .art_v import ArtVDenoiser, ArtVModel
 def masks_of(model: ArtVModel, run: Run, frames: range, share: float) -> Iterator[Tensor]:
     """The mask (1, 1, h, w) of each of a run's `frames`, when `share` (0..1) of the schedule's timesteps are left.
 
-    A frame is given the noise of that moment, and the references and the prompt that it had.
+    A frame is given the noise of that moment, and the references and the prompt that it had. Their noise is that of the
+    run's last part: before a join with another seed it was another.
 
     Raises:
         PlanError: the run was not made frame by frame.
@@ -42,11 +43,13 @@ def _request(denoiser: ArtVDenoiser, run: Run, plan: ReferencePlan, frame: int, 
     named, shown = [], []
     if plan.anchor:
         named.append(Reference(0, 0.0, anchor=True))
-        shown.append(run.latents(0, 1)[0])
+        first_frame = run.latents(0, 1)[0]
+        shown.append(ReferenceFrame(first_frame, first_frame))
     for earlier in range(first, frame):
         named.append(Reference(earlier, plan.reference_noise))
         fresh = noise.draw(number, "reference", frame - earlier, shape)
-        shown.append(denoiser.process.mixed(latents[earlier - first], fresh, plan.reference_noise))
+        clean = latents[earlier - first]
+        shown.append(ReferenceFrame(clean, denoiser.process.mixed(clean, fresh, plan.reference_noise)))
     kept = denoiser.image_model.alphas_cumprod[timestep]
     noisy = denoiser.process.mixed(latents[-1], noise.draw(number, "initial", 0, shape), (1 - kept) ** 0.5)
     step = Pass((Query(frame, float(timestep), Action.STEP, 0, frame),), references=tuple(named))

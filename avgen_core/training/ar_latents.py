@@ -15,6 +15,7 @@ class TokenEncoder:
     """The AR-VAE as a `FrameEncoder`."""
 
     step = "ar-latents"
+    frames_at_once = 32
 
     def __init__(self, autoencoder: ARVAE) -> None:
         config = autoencoder.config

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import NamedTuple
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from ..networks.reference_adapter import EncodedReferences, References, blended
 from ..networks.reference_unet import Prediction, ReferenceUNet, TextKeys, clean_from
@@ -73,21 +73,21 @@ class Draws(NamedTuple):
     reference_noise: Tensor
     has_previous: Tensor
     has_anchor: Tensor
-    remade: Tensor  # timestep at which the previous frame is made anew, 0 where it is not
+    remade: Tensor  # timestep at which the newest reference is made anew, 0 where it is not
+    remade_noise: Tensor  # (B, R + 1, C, H, W): of that frame, then of the references that it is made from
 
 
-def frames_of(batch: ClipBatch, references: int, generator: Generator, first: int = 0) -> Frames:
-    """One frame of each clip (B, C, F, H, W), its `references` + 1 frames before, and the clip's first frame."""
+def frames_of(batch: ClipBatch, references: int, at: Tensor) -> Frames:
+    """Frame `at` (B,) of each clip (B, C, F, H, W), its `references` + 1 frames before, and the clip's first frame."""
     clips = batch.latents.transpose(1, 2)
     rows = torch.arange(len(clips))
-    at = torch.randint(first, clips.shape[1], (len(clips),), generator=generator)
     previous = torch.stack([clips[rows, (at - 1 - i).clamp(min=0)] for i in range(references + 1)], dim=1)
     return Frames(clips[rows, at], previous, at, clips[:, 0], batch.prompts, batch.prompt_of_frame[rows, at])
 
 
 def draw_step(shape: tuple[int, ...], recipe: ReferenceRecipe, levels: int, generator: Generator) -> Draws:
     """`shape`: (B, R, C, H, W) of the references; `levels`: timesteps of the image model's schedule."""
-    batch, _, *frame = shape
+    batch, references, *frame = shape
 
     def chosen(share: float) -> Tensor:
         return torch.rand(batch, generator=generator) < share
@@ -102,6 +102,7 @@ def draw_step(shape: tuple[int, ...], recipe: ReferenceRecipe, levels: int, gene
         has_previous=~all_dropped & ~chosen(recipe.previous_dropped),
         has_anchor=~all_dropped & ~chosen(recipe.anchor_dropped),
         remade=torch.randint(least, most, (batch,), generator=generator) * chosen(recipe.remade),
+        remade_noise=torch.randn(batch, references + 1, *frame, generator=generator),
     )
 
 
@@ -145,6 +146,7 @@ class ArtVTrainer:
         there = (place < frames.count[:, None]) & draws.has_previous[:, None]
         return References(
             previous=(1 - level**2).sqrt() * previous + level * draws.reference_noise,
+            newest=previous[:, 0],
             anchor=frames.anchor,
             has_previous=there,
             has_anchor=draws.has_anchor & (frames.count > 0),
@@ -167,8 +169,9 @@ class ArtVTrainer:
         )
         at = draws.remade[rows]
         drawn = Draws(*(value[rows] for value in draws))
+        drawn = drawn._replace(reference_noise=drawn.remade_noise[:, 1:])
         kept = self._kept(at, own.target)
-        noisy = kept.sqrt() * own.target + (1 - kept).sqrt() * drawn.reference_noise[:, 0]
+        noisy = kept.sqrt() * own.target + (1 - kept).sqrt() * drawn.remade_noise[:, 0]
         of_rows = [(k[rows], v[rows]) for k, v in keys]
         clean = self._clean(model, noisy, at, of_rows, model.adapter.encode(self._references(own, drawn)))
         previous = frames.previous.clone()
@@ -198,32 +201,23 @@ def train_art_v(
 
     def draw(step: int, rows: slice) -> tuple[Frames, Draws]:
         generator = torch.Generator().manual_seed(spec.seed * 1_000_003 + step)
-        batch = clips.batch(step, spec.batch, window, spec.seed, recipe.text_dropped, slice(None))
-        frames = frames_of(batch, references, generator)
+        batch = clips.batch(step, spec.batch, window, spec.seed, recipe.text_dropped, rows)
+        at = torch.randint(window, (spec.batch,), generator=generator)
+        frames = frames_of(batch, references, at[rows])
         shape = (spec.batch, references, *frames.target.shape[1:])
         draws = draw_step(shape, recipe, len(trainer.kept), generator)
-        mine = [value[rows] for value in (frames.target, frames.previous, frames.count, frames.anchor)]
-        return Frames(*mine, frames.prompts, frames.prompt[rows]), Draws(*(value[rows] for value in draws))
+        return frames, Draws(*(value[rows] for value in draws))
 
     def losses(model: ReferenceUNet, data: tuple[Frames, Draws]) -> RowLosses:
         return trainer.losses(model, *data)
 
-    learned = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     origin = {
         "the data": clips.digest,
         "the network": f"{dict(model.unet.config)} {model.adapter.config}",
-        "its training": f"{window=} {recipe} {trainer.prediction} {len(learned)} weights",
+        "its training": f"{window=} {recipe} {trainer.prediction}",
     }
     training = Training(model, spec, draw, losses, origin=origin)
     training.resume()
-    _only_learned_in_training_mode(model)
+    model.eval()  # no layer of these networks behaves otherwise in training, and frozen ones must not
     run(training, on_save)
     return training
-
-
-def _only_learned_in_training_mode(model: nn.Module) -> None:
-    """Frozen parts stay in evaluation mode, without dropout."""
-    model.eval()
-    for module in model.modules():
-        own = list(module.parameters(recurse=False))
-        module.training = any(parameter.requires_grad for parameter in own)

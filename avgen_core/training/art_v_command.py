@@ -91,10 +91,11 @@ def _train_on_checkpoint(options: argparse.Namespace) -> None:
     latents = LatentVideos(videos, encoder, _cache(options))
     captions = read_captions(options.data, [video.name for video in latents.videos], videos.fps)
     clips = CaptionedClips(latents, captions, ClipSpec(options.clip_frames, options.frame_step, options.stride))
+    model.unet.enable_gradient_checkpointing()
     network = _with_adapter(options, model.unet, {})
     learned = Learned(options.learned)
     set_learned(network, learned)
-    encode_texts = caption_encoder(model, options.device, options.tokenizer)
+    encode_texts = caption_encoder(model, process_state(options.device).device, options.tokenizer)
     trainer = ArtVTrainer(alphas_cumprod().float(), model.prediction, encode_texts)
     about = {
         "family": model.family.value,
@@ -121,6 +122,8 @@ def _train_on_embedded(options: argparse.Namespace) -> None:
     about, weights = read_weights(options.models / IMAGE_UNET, "image_unet")
     config = ImageUNetConfig(**{name: tuples(value) for name, value in about["config"].items()})
     model = _network(options, config, weights)
+    if options.from_weights:
+        load_into(model.adapter, read_weights(options.models / ART_V, "reference_adapter")[1], ART_V)
     learned = Learned(options.learned)
     set_learned(model, learned)
     spec = _spec(options, steps=20_000, batch=64, learning_rate=5e-4)
@@ -174,7 +177,14 @@ def _network(options: argparse.Namespace, config: ImageUNetConfig, weights: dict
 def _with_adapter(options: argparse.Namespace, unet: UNet2DConditionModel, sizes: dict[str, int]) -> ReferenceUNet:
     widths = tuple(attention.inner_dim for attention in cross_attentions(unet))
     levels = tuple(unet.config.block_out_channels)
-    config = ReferenceAdapterConfig(unet.config.in_channels, levels, widths, references=options.references, **sizes)
+    config = ReferenceAdapterConfig(
+        unet.config.in_channels,
+        levels,
+        widths,
+        unet.config.cross_attention_dim,
+        references=options.references,
+        **sizes,
+    )
     return ReferenceUNet(unet, ReferenceAdapter(config))
 
 
@@ -198,11 +208,12 @@ def _trainer(options: argparse.Namespace) -> ArtVTrainer:
     """With the embedded model's text encoder, which stays as it is."""
     about, weights = read_weights(options.models / TEXT_ENCODER, "text_encoder")
     config = TextEncoderConfig(**{name: tuples(value) for name, value in about["config"].items()})
-    text_encoder = load_into(TextEncoder(config), weights, TEXT_ENCODER).to(options.device)
-    return ArtVTrainer(alphas_cumprod().float(), PREDICTION, _texts_with(text_encoder, options.device))
+    device = process_state(options.device).device
+    text_encoder = load_into(TextEncoder(config), weights, TEXT_ENCODER).to(device)
+    return ArtVTrainer(alphas_cumprod().float(), PREDICTION, _texts_with(text_encoder, device))
 
 
-def _texts_with(text_encoder: TextEncoder, device: str) -> Callable[[list[str]], Tensor]:
+def _texts_with(text_encoder: TextEncoder, device: torch.device) -> Callable[[list[str]], Tensor]:
     @torch.no_grad()
     def encode(prompts: list[str]) -> Tensor:
         return text_encoder(text_encoder.tokenize(prompts).to(device))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import hashlib
 import json
 import shutil
 import signal
@@ -210,6 +211,21 @@ class DrawnAhead:
             self._drawn.clear()
 
 
+def averaged(model: nn.Module) -> nn.Module:
+    """A copy for the moving average; weights that do not learn are not copied but shared."""
+    shared = {id(parameter): parameter for parameter in model.parameters() if not parameter.requires_grad}
+    return copy.deepcopy(model, shared).eval().requires_grad_(False)
+
+
+def frozen_origin(model: nn.Module) -> dict[str, str]:
+    """A digest of the weights that do not learn, a sample of each; empty where all learn."""
+    frozen = [(name, parameter) for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    digest = hashlib.sha256()
+    for name, parameter in frozen:
+        digest.update(name.encode() + parameter.detach().flatten()[:64].float().cpu().numpy().tobytes())
+    return {"what does not learn": digest.hexdigest()[:12]} if frozen else {}
+
+
 class Training:
     """Model, moving average, optimiser and step counter, saved and loaded as one."""
 
@@ -224,11 +240,11 @@ class Training:
     ) -> None:
         """`origin` says what is trained on what: a state goes on only where all of it is the same."""
         self.spec = spec
-        self.origin = origin or {}
+        self.origin = {**(origin or {}), **frozen_origin(model)}
         self.after_step = after_step
         self.accelerator = accelerator_of(spec)
         self.model = model.to(self.device)
-        self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self.average = averaged(self.model)
         optimizer = make_optimizer(spec.optimizer, self.model, spec.learning_rate, spec.betas, spec.weight_decay)
         self.forward, self.optimizer = self.accelerator.prepare(_Forward(self.model, losses, spec.precision), optimizer)
         self.data = DrawnAhead(draw, self.rows(), spec.workers)
@@ -254,13 +270,18 @@ class Training:
         content = {
             "step": self.step,
             "origin": self.origin,
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
+            "model": self._changing(self.model),
+            "average": self._changing(self.average),
             "optimizer": self.optimizer.state_dict(),
         }
         write_in_parts(content, folder)
         for old in earlier:
             shutil.rmtree(old)
+
+    def _changing(self, module: nn.Module) -> dict[str, Tensor]:
+        """The state of a module without the weights that do not learn: they are what the training was begun with."""
+        frozen = {name for name, parameter in self.model.named_parameters() if not parameter.requires_grad}
+        return {name: value for name, value in module.state_dict().items() if name not in frozen}
 
     def resume(self) -> None:
         """Load the last save, if there is one.
@@ -273,8 +294,8 @@ class Training:
             return
         saved = read_parts(states[-1], self.device)
         self._check_origin(saved.get("origin", {}))
-        self.model.load_state_dict(saved["model"])
-        self.average.load_state_dict(saved["average"])
+        for module, weights in ((self.model, saved["model"]), (self.average, saved["average"])):
+            module.load_state_dict({**module.state_dict(), **weights})
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step = saved["step"]
 
@@ -322,7 +343,9 @@ class Training:
         self.after_step(self.model, sums)
         decay = min(self.spec.ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+            pairs = zip(self.average.parameters(), self.model.parameters(), strict=True)
+            averages, weights = zip(*((mine, own) for mine, own in pairs if own.requires_grad), strict=True)
+            torch._foreach_lerp_(averages, weights, 1 - decay)
             for mine, theirs in zip(self.average.buffers(), self.model.buffers(), strict=True):
                 mine.copy_(theirs)
         self.step += 1

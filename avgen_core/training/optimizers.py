@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import AdamW, Muon
+from torch.optim import AdamW
 
 
 class OptimizerKind(str, Enum):
@@ -31,8 +31,18 @@ def make_optimizer(
     adamw = AdamW(groups, lr=learning_rate, betas=betas, fused=True)
     if not inside:
         return adamw
-    muon = Muon(inside, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+    muon = _muon_class()(inside, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
     return MuonAndAdamW(muon, adamw)
+
+
+def _muon_class() -> type[torch.optim.Optimizer]:
+    try:
+        from torch.optim import Muon
+    except ImportError as error:
+        raise ValueError(
+            f"this training needs torch.optim.Muon, which torch {torch.__version__} does not have: use 2.9 or newer"
+        ) from error
+    return Muon
 
 
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
@@ -53,7 +63,7 @@ def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
 class MuonAndAdamW(torch.optim.Optimizer):
     """Two optimisers as one. The groups are theirs, so that a learning rate set here is set there."""
 
-    def __init__(self, muon: Muon, adamw: AdamW) -> None:
+    def __init__(self, muon: torch.optim.Optimizer, adamw: AdamW) -> None:
         self._parts = {"muon": muon, "adamw": adamw}
         groups = [group for part in self._parts.values() for group in part.param_groups]
         super().__init__(groups, {})

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoints.files import encoder_digest
-from ..checkpoints.stable_diffusion import StableDiffusion, text_states
+from ..checkpoints.stable_diffusion import Family, StableDiffusion, text_states
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # Where the pack lies in ComfyUI's custom_nodes, the tokenizer is two folders up.
 TOKENIZER = Path(__file__).resolve().parents[4] / "comfy" / "sd1_tokenizer"
 LONGEST = 77
+PIXELS_AT_ONCE = 4 * 512**2  # the widest level of the autoencoder keeps 128 float32 channels of each
+PADDING = {Family.SD1: 49407, Family.SD2: 0}  # end of text, and OpenCLIP's; ComfyUI's `SD2ClipHTokenizer`
 
 
 class ImageEncoder:
@@ -26,6 +28,7 @@ class ImageEncoder:
     step = "art-latents"
 
     def __init__(self, vae: AutoencoderKL, size: int) -> None:
+        self.frames_at_once = max(1, PIXELS_AT_ONCE // size**2)
         cells = size // 2 ** (len(vae.config.block_out_channels) - 1)
         self.vae = vae
         self.digest = encoder_digest(vae.state_dict())
@@ -38,7 +41,7 @@ class ImageEncoder:
         return (latents * vae.config.scaling_factor).half().cpu()
 
 
-def caption_encoder(model: StableDiffusion, device: str, folder: Path) -> Callable[[list[str]], Tensor]:
+def caption_encoder(model: StableDiffusion, device: torch.device, folder: Path) -> Callable[[list[str]], Tensor]:
     """Captions to states (P, 77, width). Raises FileNotFoundError when there is no tokenizer in `folder`."""
     from transformers import CLIPTokenizer
 
@@ -52,14 +55,15 @@ def caption_encoder(model: StableDiffusion, device: str, folder: Path) -> Callab
     known: dict[str, Tensor] = {}
 
     def tokenize(texts: list[str]) -> Tensor:
-        padded = tokenizer(texts, padding="max_length", truncation=True, max_length=LONGEST, return_tensors="pt")
-        return padded.input_ids
+        found = tokenizer(texts, padding="max_length", truncation=True, max_length=LONGEST, return_tensors="pt")
+        padding = min(PADDING[model.family], len(tokenizer) - 1)
+        return found.input_ids.masked_fill(found.attention_mask == 0, padding)
 
     @torch.no_grad()
     def encode(texts: list[str]) -> Tensor:
         fresh = [text for text in texts if text not in known]
         if fresh:
-            known.update(zip(fresh, text_states(text_encoder, tokenize, fresh), strict=True))
-        return torch.stack([known[text] for text in texts])
+            known.update(zip(fresh, text_states(text_encoder, tokenize, fresh).half().cpu(), strict=True))
+        return torch.stack([known[text] for text in texts]).to(device, text_encoder.dtype)
 
     return encode

@@ -17,17 +17,18 @@ from .loop import process_state
 from .videos import ClipSource, Video
 
 SHARD_BYTES = 14_000_000
-FRAMES_AT_ONCE = 32
 
 
 class FrameEncoder(Protocol):
     """What makes latents of frames.
 
-    digest: names its weights; frame_bytes: of one frame's latents; step: of the command that encodes with it.
+    digest: names its weights; frame_bytes: of one frame's latents; frames_at_once: how many it encodes together; step:
+    of the command that encodes with it.
     """
 
     digest: str
     frame_bytes: int
+    frames_at_once: int
     step: str
 
     def encode(self, frames: Tensor, device: torch.device) -> Tensor:
@@ -98,7 +99,7 @@ def encode_source(source: ClipSource, encoder: FrameEncoder, cache: Path, device
 
 def _encoded(source: ClipSource, encoder: FrameEncoder, piece: Piece, device: torch.device) -> Iterator[Tensor]:
     frames = source.frames(piece.video, piece.first, piece.frames)
-    while chunk := list(islice(frames, FRAMES_AT_ONCE)):
+    while chunk := list(islice(frames, encoder.frames_at_once)):
         with torch.inference_mode():
             yield encoder.encode(torch.stack(chunk), device)
 

@@ -53,7 +53,9 @@ def diffusers_unet() -> UNet2DConditionModel:
 
 def trained_adapter(unet: UNet2DConditionModel) -> ReferenceAdapter:
     widths = tuple(attention.inner_dim for attention in diffusers_attentions(unet))
-    adapter = ReferenceAdapter(ReferenceAdapterConfig(4, WIDTHS, widths, anchor_width=16, anchor_side=2, mask_width=8))
+    adapter = ReferenceAdapter(
+        ReferenceAdapterConfig(4, WIDTHS, widths, TEXT, anchor_width=16, anchor_side=2, mask_width=8)
+    )
     generator = torch.Generator().manual_seed(5)
     for parameter in adapter.parameters():
         parameter.data.normal_(std=0.15, generator=generator)
@@ -99,8 +101,10 @@ def host_model(unet: UNet2DConditionModel, prediction: Prediction, **changes):
 
 def references(rows: int) -> References:
     generator = torch.Generator().manual_seed(1)
+    latents = torch.randn(1, 2, 4, SIDE, SIDE, generator=generator)
     return References(
-        previous=torch.randn(1, 2, 4, SIDE, SIDE, generator=generator),
+        previous=latents,
+        newest=latents[:, 0],
         anchor=torch.randn(1, 4, SIDE, SIDE, generator=generator),
         has_previous=torch.tensor([[True, True]]),
         has_anchor=torch.tensor([True]),
@@ -159,6 +163,6 @@ def test_an_adapter_for_another_family_is_refused():
     host, patcher = host_model(diffusers_unet(), Prediction.EPSILON)
     unet = diffusers_unet()
     widths = tuple(attention.inner_dim for attention in diffusers_attentions(unet))
-    other = ReferenceAdapter(ReferenceAdapterConfig(4, (320, 640, 1280, 1280), widths))
+    other = ReferenceAdapter(ReferenceAdapterConfig(4, (320, 640, 1280, 1280), widths, TEXT))
     with pytest.raises(host.UnfitModel, match="levels of .320, 640, 1280, 1280. channels"):
         host.HostImageModel(patcher, Text(), other, SIDE, SIDE)

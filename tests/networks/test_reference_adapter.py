@@ -39,13 +39,15 @@ def unet() -> UNet2DConditionModel:
 def adapter_for(model: UNet2DConditionModel, **changes) -> ReferenceAdapter:
     widths = tuple(attention.inner_dim for attention in cross_attentions(model))
     sizes = {"anchor_width": 16, "anchor_side": 2, "mask_width": 8, "residual_blocks": 1}
-    return ReferenceAdapter(ReferenceAdapterConfig(4, WIDTHS, widths, **{**sizes, **changes})).eval()
+    return ReferenceAdapter(ReferenceAdapterConfig(4, WIDTHS, widths, 24, **{**sizes, **changes})).eval()
 
 
 def references(batch: int = 2, previous: bool = True, anchor: bool = True) -> References:
     generator = torch.Generator().manual_seed(1)
+    latents = torch.randn(batch, 2, 4, 8, 8, generator=generator)
     return References(
-        previous=torch.randn(batch, 2, 4, 8, 8, generator=generator),
+        previous=latents,
+        newest=latents[:, 0],
         anchor=torch.randn(batch, 4, 8, 8, generator=generator),
         has_previous=torch.full((batch, 2), previous),
         has_anchor=torch.full((batch,), anchor),

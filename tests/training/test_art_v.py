@@ -49,7 +49,7 @@ def network() -> ReferenceUNet:
     )
     widths = tuple(attention.inner_dim for attention in cross_attentions(unet))
     config = ReferenceAdapterConfig(
-        8, (16, 32), widths, residual_blocks=1, anchor_width=16, anchor_side=2, mask_width=8
+        8, (16, 32), widths, 12, residual_blocks=1, anchor_width=16, anchor_side=2, mask_width=8
     )
     return ReferenceUNet(unet, ReferenceAdapter(config))
 
@@ -65,14 +65,14 @@ def trainer(prediction: Prediction = Prediction.VELOCITY) -> ArtVTrainer:
 def step(rows: int = 6, recipe: ReferenceRecipe = RECIPE) -> tuple[Frames, Draws]:
     clips = torch.randn(rows, 8, 10, 4, 4, generator=generator(1))
     batch = ClipBatch(clips, ["", "a cat"], torch.ones(rows, 10, dtype=torch.long))
-    frames = frames_of(batch, 2, generator(2))
+    frames = frames_of(batch, 2, torch.randint(10, (rows,), generator=generator(2)))
     return frames, draw_step((rows, 2, 8, 4, 4), recipe, 1000, generator(3))
 
 
 def test_a_frame_comes_with_those_before_it_and_the_first():
     clips = torch.arange(40.0).view(4, 1, 10, 1, 1)
     batch = ClipBatch(clips, ["", "a cat", "a dog"], torch.tensor([[1] * 5 + [2] * 5] * 4))
-    frames = frames_of(batch, 2, generator())
+    frames = frames_of(batch, 2, torch.tensor([0, 1, 4, 9]))
     for row in range(4):
         at, first = int(frames.count[row]), 10.0 * row
         assert frames.target[row] == first + at and frames.anchor[row] == first
@@ -149,7 +149,7 @@ def test_references_are_worth_something(tmp_path, data):
     recipe = replace(RECIPE, references_dropped=0.3, remade=0.0, noise=0.1)
     model = train(tmp_path, data, 150, recipe, batch=16, learning_rate=3e-3, log_every=50).average
     batch = LatentClips(data, "f" * 16).batch(0, 64, 6, 7, 0.0, slice(None))
-    frames = frames_of(batch, 2, generator(), first=2)
+    frames = frames_of(batch, 2, torch.randint(2, 6, (64,), generator=generator()))
     draws = draw_step((64, 2, *frames.target.shape[1:]), replace(recipe, references_dropped=0.0), 1000, generator(1))
     draws = draws._replace(timestep=torch.full((64,), 700))
     with torch.no_grad():
