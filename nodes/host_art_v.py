@@ -92,7 +92,8 @@ def art_v_model(
         vae = NativeVAE(vae, model.model.latent_format, height, width)
     elif vae.frame_size != (height, width):
         raise UnfitModel(
-            f"this VAE makes frames of {vae.frame_size[1]}x{vae.frame_size[0]}: set width and height to it"
+            f"this VAE makes frames of {vae.frame_size[1]}x{vae.frame_size[0]} pixels, not {width}x{height}: set width "
+            "and height to it"
         )
     system = ArtVModel(
         image_model,
