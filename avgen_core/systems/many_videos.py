@@ -135,9 +135,9 @@ class ManyArtV(ArtVDenoiser):
     """ART-V on B videos in lockstep, each under its own prompts; a frame's latent is (B, C, H, W)."""
 
     def __init__(self, model: ArtVModel, prompts: ManyPrompts, guidance: float) -> None:
+        self._count = len(prompts.schedules)
         strength = Guidance(guidance, model.reference_guidance)
         super().__init__(model.image_model, model.adapter, model.fingerprint, strength)
-        self._count = len(prompts.schedules)
         self.latent_shape = (self._count, *model.latent_shape)
 
     @property
