@@ -58,6 +58,7 @@ class Template:
 
 
 CAT = "an orange cat walks right in a green meadow"
+TRAIN = "a steam train drives right in the snowy mountains"
 ENLARGED = {"upscale_method": "lanczos", "width": 512, "height": 512, "crop": "disabled"}
 SQUARE = {"upscale_method": "lanczos", "width": 256, "height": 256, "crop": "center"}
 SMALL = {"upscale_method": "area", "width": 64, "height": 64, "crop": "center"}
@@ -134,7 +135,7 @@ TEXT_TO_VIDEO = Template(
                     150,
                 ),
                 MODEL,
-                prompts("prompts", CAT, 64),
+                prompts("prompts", TRAIN, 64),
             ),
         ),
         Column("Run", 340, (sampler("sample", "prompts", frames=64, seed=0), save_run("sample"))),
