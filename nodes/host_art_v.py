@@ -14,7 +14,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ..avgen_core.checkpoints.files import fingerprint, load_into, read_weights, tuples
+from ..avgen_core.checkpoints.files import config_from, fingerprint, load_into, read_weights
 from ..avgen_core.media.decode import decode_latents, encode_frames
 from ..avgen_core.networks.image_unet import ImageUNetConfig
 from ..avgen_core.networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
@@ -83,7 +83,7 @@ def art_v_model(
 ) -> HostArtV:
     """An adapter on the host's models. Raises UnfitModel where they do not fit, CheckpointError for a bad file."""
     about, weights = read_weights(adapter_file, "reference_adapter")
-    config = ReferenceAdapterConfig(**{name: tuples(value) for name, value in about["config"].items()})
+    config = config_from(ReferenceAdapterConfig, about)
     network = ReferenceAdapter(config, comfy.ops.disable_weight_init)
     adapter = load_into(network, weights, adapter_file.name)
     devices = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
@@ -129,7 +129,7 @@ class _EmbeddedSizes(comfy.supported_models_base.BASE):
 def embedded_image_model(folder: Path = FOLDER) -> ModelPatcher:
     """The embedded image model as a MODEL of the host, whose own UNet class runs it."""
     about, weights = read_weights(folder / IMAGE_UNET, "image_unet")
-    config = ImageUNetConfig(**{name: tuples(value) for name, value in about["config"].items()})
+    config = config_from(ImageUNetConfig, about)
     sizes = _EmbeddedSizes({**config.for_comfyui(), "dtype": torch.float32})
     sizes.latent_format.latent_channels = config.latent_channels
     device = comfy.model_management.get_torch_device()

@@ -10,13 +10,14 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+Config = TypeVar("Config")
 KEY = "avgen"
 MATRIX, SCALE = ".weight", ".row_scale"
 BLOCK_BYTES = 1 << 24
@@ -108,6 +109,11 @@ def fingerprint(*paths: Path) -> str:
 def tuples(value: Any) -> Any:
     """JSON's lists back to the tuples that configs hold."""
     return tuple(tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def config_from(kind: type[Config], about: dict[str, Any]) -> Config:
+    """The network's config in what `read_weights` found in a file's header."""
+    return kind(**{name: tuples(value) for name, value in about["config"].items()})
 
 
 def encoder_digest(autoencoder: dict[str, Tensor]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints.files import CheckpointError, load_into, read_weights, save_weights, tuples
+from ..checkpoints.files import CheckpointError, config_from, load_into, read_weights, save_weights
 from ..diorama.attributes import ACTIONS, SCENES, SUBJECTS, TIMES, WEATHERS, Attributes
 
 CLASSIFIER = Path(__file__).with_name("classifier.safetensors")
@@ -117,5 +117,5 @@ def load_classifier(path: Path = CLASSIFIER) -> AttributeClassifier:
     about, tensors = read_weights(path, NETWORK)
     if {name: tuple(values) for name, values in about["labels"].items()} != LABELS:
         raise CheckpointError(f"{path.name} was trained for other attributes than the diorama has now: train it anew")
-    config = ClassifierConfig(**{name: tuples(value) for name, value in about["config"].items()})
+    config = config_from(ClassifierConfig, about)
     return load_into(AttributeClassifier(config), tensors, path.name)

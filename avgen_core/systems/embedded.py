@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints.files import CheckpointError, encoder_digest, fingerprint, load_into, read_weights, tuples
+from ..checkpoints.files import CheckpointError, config_from, encoder_digest, fingerprint, load_into, read_weights
 from ..networks.causal_dit import CausalDiT, CausalDiTConfig
 from ..networks.image_autoencoder import ImageAutoencoder, ImageAutoencoderConfig
 from ..networks.text_encoder import TextEncoder, TextEncoderConfig
@@ -117,14 +117,11 @@ def load_embedded(folder: Path = FOLDER, operations=nn) -> EmbeddedModel:
             "install the pack's files anew, or train the DiT on this autoencoder"
         )
 
-    def config(cls, about):
-        return cls(**{name: tuples(value) for name, value in about["config"].items()})
-
     return EmbeddedModel(
         load_into(
-            ImageAutoencoder(config(ImageAutoencoderConfig, about_images), operations), image_weights, AUTOENCODER
+            ImageAutoencoder(config_from(ImageAutoencoderConfig, about_images), operations), image_weights, AUTOENCODER
         ),
-        load_into(TextEncoder(config(TextEncoderConfig, about_text), operations), text_weights, TEXT_ENCODER),
-        load_into(CausalDiT(config(CausalDiTConfig, about_video), operations), video_weights, CAUSAL_DIT),
+        load_into(TextEncoder(config_from(TextEncoderConfig, about_text), operations), text_weights, TEXT_ENCODER),
+        load_into(CausalDiT(config_from(CausalDiTConfig, about_video), operations), video_weights, CAUSAL_DIT),
         fingerprint(*paths),
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..checkpoints.files import CheckpointError, encoder_digest, fingerprint, load_into, read_weights, tuples
+from ..checkpoints.files import CheckpointError, config_from, encoder_digest, fingerprint, load_into, read_weights
 from ..networks.image_autoencoder import ImageAutoencoder, ImageAutoencoderConfig
 from ..networks.image_unet import ImageUNetConfig
 from ..networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
@@ -45,13 +45,12 @@ def load_embedded_art_v(folder: Path = FOLDER) -> ArtVModel:
                 "pack's files anew, or train it on this autoencoder"
             )
 
-    def config(cls, about):
-        return cls(**{name: tuples(value) for name, value in about["config"].items()})
-
-    autoencoder = load_into(ImageAutoencoder(config(ImageAutoencoderConfig, about_images)), image_weights, AUTOENCODER)
-    text_encoder = load_into(TextEncoder(config(TextEncoderConfig, about_text)), text_weights, TEXT_ENCODER)
-    unet = load_into(config(ImageUNetConfig, about_unet).build(), unet_weights, IMAGE_UNET)
-    adapter = load_into(ReferenceAdapter(config(ReferenceAdapterConfig, about_adapter)), adapter_weights, ART_V)
+    autoencoder = load_into(
+        ImageAutoencoder(config_from(ImageAutoencoderConfig, about_images)), image_weights, AUTOENCODER
+    )
+    text_encoder = load_into(TextEncoder(config_from(TextEncoderConfig, about_text)), text_weights, TEXT_ENCODER)
+    unet = load_into(config_from(ImageUNetConfig, about_unet).build(), unet_weights, IMAGE_UNET)
+    adapter = load_into(ReferenceAdapter(config_from(ReferenceAdapterConfig, about_adapter)), adapter_weights, ART_V)
     network = ReferenceUNet(unet, adapter).eval()
     digest = fingerprint(*paths)
     side = SIZE // autoencoder.config.downscale

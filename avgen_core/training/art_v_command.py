@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..checkpoints.files import encoder_digest, load_into, read_weights, save_weights, tuples
+from ..checkpoints.files import config_from, encoder_digest, load_into, read_weights, save_weights
 from ..checkpoints.stable_diffusion import StableDiffusion, read_stable_diffusion
 from ..networks.image_unet import ImageUNetConfig
 from ..networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
@@ -120,7 +120,7 @@ def _train_on_checkpoint(options: argparse.Namespace) -> None:
 
 def _train_on_embedded(options: argparse.Namespace) -> None:
     about, weights = read_weights(options.models / IMAGE_UNET, "image_unet")
-    config = ImageUNetConfig(**{name: tuples(value) for name, value in about["config"].items()})
+    config = config_from(ImageUNetConfig, about)
     model = _network(options, config, weights)
     if options.from_weights:
         load_into(model.adapter, read_weights(options.models / ART_V, "reference_adapter")[1], ART_V)
@@ -207,7 +207,7 @@ def _videos(options: argparse.Namespace) -> VideoFolder:
 def _trainer(options: argparse.Namespace) -> ArtVTrainer:
     """With the embedded model's text encoder, which stays as it is."""
     about, weights = read_weights(options.models / TEXT_ENCODER, "text_encoder")
-    config = TextEncoderConfig(**{name: tuples(value) for name, value in about["config"].items()})
+    config = config_from(TextEncoderConfig, about)
     device = process_state(options.device).device
     text_encoder = load_into(TextEncoder(config), weights, TEXT_ENCODER).to(device)
     return ArtVTrainer(alphas_cumprod().float(), PREDICTION, _texts_with(text_encoder, device))

@@ -49,7 +49,6 @@ def train_causal_dit(
     frames: int = 16,
     noise: NoiseRecipe | None = None,
     text_dropout: float = 0.1,
-    compiled: bool = False,
     on_save=nothing,
 ) -> Training:
     """Train on windows of `frames` latent frames; resumes from `spec.out` when it holds a state."""
@@ -69,7 +68,7 @@ def train_causal_dit(
         shown = with_remade_context(model.dit, keys, *data)
         share = levels[:, None, :, None, None]
         noisy = (1 - share) * shown + share * epsilon
-        velocity = dit(noisy, levels * 1000, keys, batch.prompt_of_frame, groups=groups)
+        velocity = model.dit(noisy, levels * 1000, keys, batch.prompt_of_frame, groups=groups)
         error = (velocity.float() - (epsilon - clean)).square().mean(dim=(1, 3, 4))
         weight = learned * level_weight(levels)
         return RowLosses((error * weight).sum(1), weight.sum(1))
@@ -77,7 +76,6 @@ def train_causal_dit(
     origin = {"the data": clips.digest, "the network": str(model.dit.config), "its training": f"{frames=} {noise}"}
     training = Training(model, spec, draw, losses, origin=origin)
     training.resume()
-    dit = torch.compile(model.dit, dynamic=False) if compiled else model.dit
     model.train()
     run(training, on_save)
     return training

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoints.files import encoder_digest, load_into, read_weights, tuples
+from ..checkpoints.files import config_from, encoder_digest, load_into, read_weights
 from ..diorama import vocabulary
 from ..diorama.sheet import write_sheet
 from ..networks.causal_dit import CausalDiTConfig
@@ -124,7 +124,7 @@ def _spec(
 def _autoencoder(folder: Path) -> ImageAutoencoder:
     """The autoencoder of a folder, ready for inference."""
     about, weights = read_weights(folder / AUTOENCODER, "image_autoencoder")
-    config = ImageAutoencoderConfig(**{name: tuples(value) for name, value in about["config"].items()})
+    config = config_from(ImageAutoencoderConfig, about)
     return load_into(ImageAutoencoder(config), weights, AUTOENCODER)
 
 
