@@ -2,8 +2,9 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from .loaders import AVGenLoadARDiffusion, AVGenLoadEmbedded
+from .loaders import AVGenLoadARDiffusion, AVGenLoadArtV, AVGenLoadEmbedded, AVGenLoadEmbeddedImage
 from .prompts import AVGenClassSchedule, AVGenPromptSchedule
+from .references import AVGenReferenceMask, AVGenReferenceSchedule
 from .runs import AVGenLoadRun, AVGenRunToLatent, AVGenSaveRun
 from .samplers import AVGenSampleCausal
 from .schedules import AVGenAsynchronousSchedule, AVGenBlockSchedule
@@ -13,14 +14,18 @@ from .video import AVGenDecodeRun, AVGenEncodeFrames
 NODES: list[type[io.ComfyNode]] = [
     AVGenLoadEmbedded,
     AVGenLoadARDiffusion,
+    AVGenLoadEmbeddedImage,
+    AVGenLoadArtV,
     AVGenLoadUpscaler,
     AVGenPromptSchedule,
     AVGenClassSchedule,
     AVGenBlockSchedule,
     AVGenAsynchronousSchedule,
+    AVGenReferenceSchedule,
     AVGenSampleCausal,
     AVGenDecodeRun,
     AVGenEncodeFrames,
+    AVGenReferenceMask,
     AVGenRunToLatent,
     AVGenSaveRun,
     AVGenLoadRun,

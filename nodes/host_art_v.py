@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import comfy.latent_formats
 import comfy.model_base
@@ -21,11 +23,33 @@ from ..avgen_core.networks.reference_adapter import ReferenceAdapter, ReferenceA
 from ..avgen_core.prompts import PromptSchedule, Reading
 from ..avgen_core.systems.art_v import ArtVModel
 from ..avgen_core.systems.embedded import FOLDER
-from ..avgen_core.systems.embedded_art_v import IMAGE_UNET
+from ..avgen_core.systems.embedded_art_v import ART_V, IMAGE_UNET
 from . import host
 from .host_image_model import HostImageModel, UnfitModel
 
 PIXELS = 8  # per latent cell along each side, in all models that fit
+EMBEDDED_ADAPTER = FOLDER / ART_V
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What is asked of the video's frames; 0 is what the adapter was trained on."""
+
+    width: int
+    height: int
+    fps: float
+
+    def of(self, about: dict[str, Any]) -> Frames:
+        """Filled in from an adapter's header.
+
+        Raises:
+            UnfitModel: a side is not a multiple of 8.
+        """
+        side = about["size"]
+        frames = Frames(self.width or side, self.height or side, self.fps or about["fps"])
+        if frames.width % PIXELS or frames.height % PIXELS:
+            raise UnfitModel(f"width and height must be multiples of {PIXELS}, got {frames.width} and {frames.height}")
+        return frames
 
 
 class NativeVAE(host.HostVAE):
@@ -79,21 +103,22 @@ class HostArtV:
 
 
 def art_v_model(
-    model: ModelPatcher, clip, vae, adapter_file: Path, height: int, width: int, fps: float, reference_guidance: float
+    model: ModelPatcher, clip, vae, adapter_file: Path, asked: Frames, reference_guidance: float
 ) -> HostArtV:
     """An adapter on the host's models. Raises UnfitModel where they do not fit, CheckpointError for a bad file."""
     about, weights = read_weights(adapter_file, "reference_adapter")
+    frames = asked.of(about)
     config = config_from(ReferenceAdapterConfig, about)
     network = ReferenceAdapter(config, comfy.ops.disable_weight_init)
     adapter = load_into(network, weights, adapter_file.name)
     devices = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
-    image_model = HostImageModel(model, clip, adapter, height // PIXELS, width // PIXELS)
+    image_model = HostImageModel(model, clip, adapter, frames.height // PIXELS, frames.width // PIXELS)
     if not isinstance(vae, host.HostVAE):
-        vae = NativeVAE(vae, model.model.latent_format, height, width)
-    elif vae.frame_size != (height, width):
+        vae = NativeVAE(vae, model.model.latent_format, frames.height, frames.width)
+    elif vae.frame_size != (frames.height, frames.width):
         raise UnfitModel(
-            f"this VAE makes frames of {vae.frame_size[1]}x{vae.frame_size[0]} pixels, not {width}x{height}: set width "
-            "and height to it"
+            f"this VAE makes frames of {vae.frame_size[1]}x{vae.frame_size[0]} pixels, not "
+            f"{frames.width}x{frames.height}: set width and height to it"
         )
     system = ArtVModel(
         image_model,
@@ -101,8 +126,8 @@ def art_v_model(
         vae,
         getattr(clip, "understand", _any_text),
         f"{fingerprint(adapter_file)}-{image_model.fingerprint}",
-        (height, width),
-        fps=fps,
+        (frames.height, frames.width),
+        fps=frames.fps,
         reference_guidance=reference_guidance,
     )
     return HostArtV(system, image_model, host.ManagedNetwork(adapter, *devices), vae)

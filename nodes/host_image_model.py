@@ -28,6 +28,7 @@ from ..avgen_core.rollout.denoiser import PromptMix
 KINDS = (comfy.model_base.ModelType.EPS, comfy.model_base.ModelType.V_PREDICTION)
 Conditioning = list
 TIMESTEPS = 1000
+HOW_TO_TRAIN = "`python -m avgen_core train art-v --checkpoint FILE --data VIDEOS` (docs/art_v.md)"
 
 
 class UnfitModel(ValueError):
@@ -199,7 +200,7 @@ def _check_fit(network: UNetModel, attention_widths: list[int], adapter: Referen
     try:
         check_fit(adapter.config, widths, tuple(attention_widths), text_width)
     except ValueError as error:
-        raise UnfitModel(str(error)) from None
+        raise UnfitModel(f"{error}; or train one for this: {HOW_TO_TRAIN}") from None
 
 
 def _fingerprint(model: ModelPatcher, clip) -> str:

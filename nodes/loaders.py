@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from comfy_api.latest import io
 
-from . import host, types
+from ..avgen_core.checkpoints.files import CheckpointError
+from . import host, host_art_v, types
+from .host_image_model import HOW_TO_TRAIN
 
 IN_GENERATOR = "in the generator's file"
+EMBEDDED = "embedded (comes with AVGen)"
+ADAPTERS = "controlnet"  # ComfyUI's folder for what is added to a diffusion model
+SIZE = "0: that of the clips that the adapter was trained on."
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -89,3 +96,87 @@ class AVGenLoadARDiffusion(io.ComfyNode):
         generator_file = host.model_file("diffusion_models", generator)
         model = host.ar_diffusion_model(generator_file, apart, PRECISIONS[precision], fps)
         return io.NodeOutput(model, model.vae)
+
+
+class AVGenLoadEmbeddedImage(io.ComfyNode):
+    """The image model that comes with the pack."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AVGenLoadEmbeddedImage",
+            display_name="Load Embedded Image Model (AVGen)",
+            category="AVGen/loaders",
+            description="Loads the small text-to-image model that comes with the pack, 64 x 64 pixels. Load ART-V "
+            "makes videos with it; ComfyUI's own samplers make images.",
+            inputs=[],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The image model, for Load ART-V or ComfyUI's KSampler."),
+                io.Clip.Output(display_name="clip", tooltip="Its text encoder."),
+                io.Vae.Output(display_name="vae", tooltip="Its autoencoder."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        model = host.embedded_model()
+        return io.NodeOutput(host_art_v.embedded_image_model(), host.EmbeddedCLIP(model), model.vae)
+
+
+class AVGenLoadArtV(io.ComfyNode):
+    """An adapter on ComfyUI's own MODEL."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AVGenLoadArtV",
+            display_name="Load ART-V (AVGen)",
+            category="AVGen/loaders",
+            description="Makes a video model of an image model: any Stable Diffusion 1.5 or 2.1 checkpoint with an "
+            "ART-V adapter that was trained for its family. LoRAs on the MODEL stay.",
+            inputs=[
+                io.Model.Input("model", tooltip="A Stable Diffusion 1.5 or 2.1 model, or the embedded image model."),
+                io.Clip.Input("clip", tooltip="Its text encoder."),
+                io.Vae.Input("vae", tooltip="Its autoencoder."),
+                io.Combo.Input(
+                    "adapter",
+                    options=[EMBEDDED, *host.model_files(ADAPTERS)],
+                    tooltip="The embedded one is for the embedded image model. Others lie in models/controlnet; train "
+                    "one with `python -m avgen_core train art-v`.",
+                ),
+                io.Int.Input("width", default=0, min=0, max=4096, step=8, tooltip="Of the video, in pixels. " + SIZE),
+                io.Int.Input("height", default=0, min=0, max=4096, step=8, tooltip="Of the video, in pixels. " + SIZE),
+                io.Float.Input(
+                    "fps", default=0.0, min=0.0, max=120.0, step=0.5, tooltip="Frames a second of the videos. " + SIZE
+                ),
+                io.Float.Input(
+                    "reference_guidance",
+                    default=1.0,
+                    min=1.0,
+                    max=10.0,
+                    step=0.1,
+                    tooltip="How strongly the frames before lead, apart from the text. 1 is off; more costs a third "
+                    "branch.",
+                ),
+            ],
+            outputs=[
+                types.Model.Output(display_name="model", tooltip="A model for the causal sampler."),
+                io.Vae.Output(display_name="vae", tooltip="The autoencoder, to decode runs and encode frames."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model, clip, vae, adapter: str, width: int, height: int, fps: float, reference_guidance: float
+    ) -> io.NodeOutput:
+        file = host_art_v.EMBEDDED_ADAPTER if adapter == EMBEDDED else _adapter_file(adapter)
+        frames = host_art_v.Frames(width, height, fps)
+        made = host_art_v.art_v_model(model, clip, vae, file, frames, reference_guidance)
+        return io.NodeOutput(made, made.vae)
+
+
+def _adapter_file(name: str) -> Path:
+    try:
+        return host.model_file(ADAPTERS, name)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; to train one: {HOW_TO_TRAIN}") from None

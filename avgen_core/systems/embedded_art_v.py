@@ -21,7 +21,7 @@ from .embedded import AUTOENCODER, FOLDER, TEXT_ENCODER
 
 IMAGE_UNET, ART_V = "image_unet.safetensors", "art_v.safetensors"
 PREDICTION = Prediction.VELOCITY
-SIZE = 64
+SIZE, FPS = 64, 8.0
 
 
 def alphas_cumprod() -> Tensor:
@@ -63,4 +63,4 @@ def load_embedded_art_v(folder: Path = FOLDER) -> ArtVModel:
         fingerprint=digest,
     )
     read = partial(diorama_sentences.read, vocabulary=text_encoder.config.vocabulary)
-    return ArtVModel(image_model, adapter, autoencoder, read, digest, (SIZE, SIZE))
+    return ArtVModel(image_model, adapter, autoencoder, read, digest, (SIZE, SIZE), FPS)

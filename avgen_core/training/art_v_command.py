@@ -17,7 +17,7 @@ from ..networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfi
 from ..networks.reference_unet import ReferenceUNet, cross_attentions
 from ..networks.text_encoder import TextEncoder, TextEncoderConfig
 from ..systems.embedded import AUTOENCODER, TEXT_ENCODER
-from ..systems.embedded_art_v import ART_V, IMAGE_UNET, PREDICTION, alphas_cumprod
+from ..systems.embedded_art_v import ART_V, FPS, IMAGE_UNET, PREDICTION, SIZE, alphas_cumprod
 from .art_v import IMAGES_ALONE, ArtVTrainer, Learned, ReferenceRecipe, set_learned, train_art_v
 from .captioned_videos import CaptionedClips, read_captions
 from .latents import LatentClips
@@ -130,8 +130,10 @@ def _train_on_embedded(options: argparse.Namespace) -> None:
 
     def export(training: Training) -> None:
         average, notes = training.average, {"steps": training.step, "encoder": _encoder(options)}
+        adapter = average.adapter
+        clips = {"size": SIZE, "fps": FPS}
         save_weights(
-            options.export / ART_V, "reference_adapter", average.adapter.config, average.adapter.state_dict(), **notes
+            options.export / ART_V, "reference_adapter", adapter.config, adapter.state_dict(), **notes, **clips
         )
         if learned is not Learned.NOTHING:
             save_weights(options.export / IMAGE_UNET, "image_unet", config, average.unet.state_dict(), **notes)

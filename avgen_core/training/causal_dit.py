@@ -11,6 +11,8 @@ from .latents import ClipBatch, LatentClips
 from .loop import RowLosses, Training, TrainSpec, nothing, run
 from .timesteps import ClipNoise, NoiseRecipe, level_weight
 
+REMAKING_STEPS = 2
+
 
 class TextToVideo(nn.Module):
     """The two networks that are trained together."""
@@ -27,17 +29,20 @@ class TextToVideo(nn.Module):
 
 @torch.no_grad()
 def with_remade_context(dit: CausalDiT, keys: TextKeys, batch: ClipBatch, noise: ClipNoise, epsilon: Tensor) -> Tensor:
-    """The batch's latents (B, C, F, h, w); context that is to be made anew is noised, and denoised in one step."""
+    """The batch's latents (B, C, F, h, w); context that is to be made anew is noised, and denoised in `REMAKING_STEPS`.
+
+    One step would leave it blurred, and the model would learn that what it sees has to be made sharper.
+    """
     rows = noise.remade > 0
     if not rows.any():
         return batch.latents
-    clean, level = batch.latents[rows], noise.remade[rows]
-    share = level[:, None, None, None, None]
-    noisy = (1 - share) * clean + share * epsilon[rows]
-    timesteps = (level * 1000)[:, None].expand(-1, clean.shape[2])
-    velocity = dit(noisy, timesteps, keys, batch.prompt_of_frame[rows], groups=noise.groups)
-    learned = noise.learned[rows][:, None, :, None, None]
-    remade = torch.where(learned, clean, noisy - share * velocity.float())
+    clean, level = batch.latents[rows], noise.remade[rows][:, None, None, None, None]
+    made = (1 - level) * clean + level * epsilon.roll(1, 0)[rows]  # other noise than that of the step itself
+    for left in range(REMAKING_STEPS, 0, -1):
+        timesteps = (level.flatten() * 1000 * left / REMAKING_STEPS)[:, None].expand(-1, clean.shape[2])
+        velocity = dit(made, timesteps, keys, batch.prompt_of_frame[rows], groups=noise.groups)
+        made = made - level / REMAKING_STEPS * velocity.float()
+    remade = torch.where(noise.learned[rows][:, None, :, None, None], clean, made)
     return batch.latents.index_put((rows.nonzero()[:, 0],), remade)
 
 

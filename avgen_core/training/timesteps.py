@@ -113,7 +113,8 @@ class NoiseRecipe:
     blocks: share of batches in which frames of a block of that size share a level and see each other; 0 stands for one
     block over the whole clip, which is training without the causal mask.
     prefix_share: share of clips that begin with clean frames, as commits see them.
-    noisy_prefix_share: share of those whose clean frames carry a little noise (up to `prefix_noise`), against drift.
+    noisy_prefix_share: share of those whose clean frames carry a little noise (up to `prefix_noise`), against drift;
+        sampling commits frames with such noise.
     remade_prefix_share: share of those whose frames the model itself makes anew from a level in `remade_levels`, so
         that it learns to go on from its own errors: after "Resampling Forcing" (End-to-End Training for Autoregressive
         Video Diffusion via Self-Resampling).
@@ -122,7 +123,7 @@ class NoiseRecipe:
 
     blocks: tuple[tuple[int, float], ...] = ((1, 0.4), (4, 0.42), (0, 0.18))
     prefix_share: float = 0.6
-    noisy_prefix_share: float = 0.4
+    noisy_prefix_share: float = 0.8
     prefix_noise: float = 0.25
     remade_prefix_share: float = 0.3
     remade_levels: tuple[float, float] = (0.3, 0.8)
@@ -140,7 +141,6 @@ class NoiseRecipe:
         if self.sampler.ordered:
             levels = self._rescaled(levels, learned, generator)
         remade = self._remade(prefix, generator)
-        context *= remade[:, None] == 0
         levels = torch.where(learned, levels.clamp(1e-3, 1.0), context)
         groups = None if units == 1 else torch.arange(frames) // size
         return ClipNoise(levels, learned, groups, remade)
