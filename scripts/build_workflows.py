@@ -1,4 +1,4 @@
-"""Write `workflows/*.json` (for the page) and `workflows/api/*.json` (for programs) from `templates.py`.
+"""Write `workflows/*.json` (for the page) and `workflows/api/*.json` (for programs) from `templates/`.
 
     python scripts/build_workflows.py [--thumbnails]
 
@@ -32,7 +32,7 @@ COLUMN_GAP, NODE_GAP, TITLE, PADDING, GROUP_TITLE = 70, 34, 30, 20, 40
 SLOT, WIDGET, TEXT_AREA = 20, 24, 110
 GROUP_COLOR = "#3f789e"
 THUMBNAIL_FRAMES, THUMBNAIL_SIDE = 4, 256
-EARLIER = "earlier.mp4"
+EARLIER, STILL = "earlier.mp4", "still.png"
 
 NodeInfo = dict[str, Any]
 
@@ -292,6 +292,17 @@ def on_embedded(workflow: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]
     return {node: switched[node] for node in workflow}
 
 
+def on_checkpoint(workflow: dict[str, dict[str, Any]], checkpoint: str, adapter: str) -> dict[str, dict[str, Any]]:
+    """The same API workflow with a checkpoint in place of the embedded image model, and an adapter for it."""
+    loader = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": checkpoint}}
+    switched = {}
+    for node, about in workflow.items():
+        if about["class_type"] == "AVGenLoadArtV":
+            about = {**about, "inputs": {**about["inputs"], "adapter": adapter}}
+        switched[node] = loader if about["class_type"] == "AVGenLoadEmbeddedImage" else about
+    return switched
+
+
 def make_thumbnail(template: Template, server: ComfyServer) -> None:
     from demo import frames_of
     from PIL import Image
@@ -303,6 +314,7 @@ def make_thumbnail(template: Template, server: ComfyServer) -> None:
     video = server.path_of(next(file for file in run.files if file.filename.endswith(".mp4")))
     shutil.copyfile(video, server.base / "input" / EARLIER)  # what later templates continue
     frames = list(frames_of(video))
+    frames[0].save(server.base / "input" / STILL)
     side = THUMBNAIL_SIDE
     strip = Image.new("RGB", (side * THUMBNAIL_FRAMES, side))
     for index in range(THUMBNAIL_FRAMES):

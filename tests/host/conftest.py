@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 
+import demo
 import pytest
+from build_workflows import EARLIER, STILL
 
 import environment
 from comfy_server import ComfyServer
@@ -25,9 +27,10 @@ def server() -> Iterator[ComfyServer]:
 
 @pytest.fixture(scope="session")
 def earlier(server: ComfyServer) -> int:
-    """A short video and its run in the input folder, under the names in the shipped workflows; its length."""
+    """A short video, its run and its first frame in the input folder, under the names in the workflows; its length."""
     run = server.run(shipped("text_to_video", frames=EARLIER_FRAMES, seed=100))
     assert run.ok, run.explanation
     for file in run.files:
         shutil.copyfile(server.path_of(file), server.base / "input" / f"earlier{server.path_of(file).suffix}")
+    next(demo.frames_of(server.base / "input" / EARLIER)).save(server.base / "input" / STILL)
     return EARLIER_FRAMES

@@ -16,6 +16,7 @@ from safetensors.numpy import load
 from comfy_server import ComfyServer, Run, Workflow
 
 Inputs = dict[str, Any]
+ART_V = ("art_v_text", "art_v_image", "art_v_story", "art_v_continue")
 AR_DIFFUSION = ("ar_diffusion", "class_travel", "continue_clip")  # workflows for its checkpoints
 
 

@@ -37,17 +37,17 @@ def models(tmp_path_factory) -> Path:
     adapter = ReferenceAdapter(config)
     for parameter in adapter.parameters():
         parameter.data.normal_(std=0.15)
-    save_weights(folder / ART_V, "reference_adapter", config, adapter.state_dict(), encoder=encoder)
+    save_weights(folder / ART_V, "reference_adapter", config, adapter.state_dict(), encoder=encoder, size=64, fps=8.0)
     return folder
 
 
-def in_comfyui(models: Path, width: int = 64):
+def in_comfyui(models: Path, width: int = 0):
     """The embedded model's parts on the host's sockets, joined as the loader joins them."""
     host, host_art_v = node_module("host"), node_module("host_art_v")
     embedded = core_module("systems.embedded").load_embedded(models)
     whole = host.HostModel(embedded, [embedded.text_encoder, embedded.dit], embedded.autoencoder)
-    image_model = host_art_v.embedded_image_model(models)
-    return host_art_v.art_v_model(image_model, host.EmbeddedCLIP(whole), whole.vae, models / ART_V, 64, width, 8.0, 1.5)
+    image_model, frames = host_art_v.embedded_image_model(models), host_art_v.Frames(width, 0, 0.0)
+    return host_art_v.art_v_model(image_model, host.EmbeddedCLIP(whole), whole.vae, models / ART_V, frames, 1.5)
 
 
 def video(model, guidance: float) -> torch.Tensor:

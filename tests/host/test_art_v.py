@@ -1,0 +1,75 @@
+"""ART-V's nodes and workflows through the real server, on a small checkpoint in the layout of Stable Diffusion 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from build_workflows import on_checkpoint
+
+from avgen_core.checkpoints.files import save_weights
+from avgen_core.networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
+from avgen_core.networks.reference_unet import cross_attentions
+from comfy_server import ComfyServer, Workflow
+from tests.host.graphs import ART_V, forget, run_latents, shipped, video_frames
+from tests.host.test_bad_input import fails
+from tests.tiny_stable_diffusion import HOST_WIDTHS, write_host_checkpoint
+
+CHECKPOINT, ADAPTER = "small_sd1.safetensors", "small_art_v.safetensors"
+FRAMES = 3
+GIVEN = {"art_v_image": 1, "art_v_continue": 8}  # frames that exist already
+
+
+@pytest.fixture(scope="module", autouse=True)
+def checkpoint(server: ComfyServer) -> None:
+    """A checkpoint and an adapter with random weights, and what is no adapter."""
+    models = server.base / "models"
+    unet = write_host_checkpoint(models / "checkpoints" / CHECKPOINT)
+    widths = tuple(attention.inner_dim for attention in cross_attentions(unet))
+    for name, levels in ((ADAPTER, HOST_WIDTHS), ("other_family.safetensors", (64, 128))):
+        config = ReferenceAdapterConfig(4, levels, widths, 768, anchor_width=32, anchor_side=2, mask_width=8)
+        adapter = ReferenceAdapter(config)
+        generator = torch.Generator().manual_seed(0)
+        for parameter in adapter.parameters():
+            parameter.data.normal_(std=0.1, generator=generator)
+        state = adapter.state_dict()
+        save_weights(models / "controlnet" / name, "reference_adapter", config, state, size=64, fps=8.0)
+    save_weights(models / "controlnet" / "foreign.safetensors", "causal_dit", config, {"a": torch.zeros(2)})
+
+
+def short(name: str, adapter: str = ADAPTER, **more: Any) -> Workflow:
+    workflow = shipped(name, frames=FRAMES, AVGenReferenceSchedule={"steps": 2}, **more)
+    return on_checkpoint(workflow, CHECKPOINT, adapter)
+
+
+@pytest.mark.parametrize("name", ART_V)
+def test_workflow_runs_on_a_checkpoint(server: ComfyServer, earlier: int, name: str) -> None:
+    run = server.run(short(name))
+    assert run.ok, run.explanation
+    assert video_frames(server, run).shape == (FRAMES + GIVEN.get(name, 0), 512, 512, 3)
+    latents = run_latents(server, run)
+    assert latents.shape[1:] == (4, 8, 8) and np.abs(np.diff(latents, axis=0)).mean() > 0.01
+
+    forget(server)
+    assert np.array_equal(run_latents(server, server.run(short(name))), latents)
+
+
+def test_the_frames_have_the_size_and_the_rate_that_are_asked_for(server: ComfyServer) -> None:
+    run = server.run(short("art_v_text", AVGenLoadArtV={"width": 96, "height": 64, "fps": 12.0}))
+    assert run.ok, run.explanation
+    assert run_latents(server, run).shape[1:] == (4, 8, 12)
+
+
+def test_an_adapter_of_another_family_is_refused_and_training_one_explained(server: ComfyServer) -> None:
+    message = r"levels of \(64, 128\) channels.*train art-v --checkpoint"
+    fails(server, short("art_v_text", adapter="other_family.safetensors"), message)
+
+
+def test_a_file_that_is_no_adapter_is_refused(server: ComfyServer) -> None:
+    fails(server, short("art_v_text", adapter="foreign.safetensors"), "holds a causal_dit, a reference_adapter")
+
+
+def test_a_size_between_cells_is_refused(server: ComfyServer) -> None:
+    fails(server, short("art_v_text", AVGenLoadArtV={"width": 100}), "multiples of 8, got 100 and 64")
