@@ -48,7 +48,7 @@ ART_V_TEXT = Template(
             "Mask",
             340,
             (
-                Node("mask", "AVGenReferenceMask", {"model": From("model"), "run": From("sample"), "frames": 8}),
+                Node("mask", "AVGenReferenceMask", {"model": From("model"), "run": From("sample")}),
                 Node("masks", "PreviewImage", {"images": From("mask")}, "Drawn from the frame before", height=290),
             ),
         ),
