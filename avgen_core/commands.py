@@ -1,4 +1,4 @@
-"""What the command line's `generate`, `extend` and `plan` do: on the embedded model, or on AR-Diffusion's files."""
+"""What the command line's `generate`, `extend` and `plan` do: on the embedded models, or on a user's files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from .checkpoints.ar_diffusion_layout import TIMESTEPS
 from .media.decode import decode_run
 from .media.video import enlarged, write_video
-from .plan import AsynchronousPlan, BlockPlan, Savings, Window, cost, flow_sigmas
+from .plan import AsynchronousPlan, BlockPlan, ReferencePlan, Savings, Window, cost, flow_sigmas
 from .prompts import PromptSchedule, parse_schedule
 from .rollout.archive import SUFFIX, pack_run, unpack_run
 from .rollout.executor import Prompts
@@ -21,8 +21,11 @@ from .rollout.orders import RunPlan
 from .rollout.run import Run
 from .systems import ar_diffusion
 from .systems.ar_diffusion import FPS
+from .systems.art_v import ArtVModel
 from .systems.asynchronous import AsynchronousSettings
 from .systems.embedded import BLOCK, GUIDANCE, SHIFT, STEPS, WINDOW, load_embedded
+from .systems.embedded_art_v import load_embedded_art_v
+from .systems.stable_diffusion_art_v import load_art_v
 from .systems.system import System
 
 SMALLEST_SIDE = 512
@@ -32,7 +35,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Which model; without any, the embedded one."""
     parser.add_argument("--generator", type=Path, metavar="PATH", help="AR-Diffusion instead: file or folder")
     parser.add_argument("--autoencoder", type=Path, metavar="PATH", help="its autoencoder, unless it is in that file")
-    parser.add_argument("--device", default="cpu", help="where an AR-Diffusion model computes (default: cpu)")
+    parser.add_argument("--art-v", action="store_true", help="ART-V instead, on the embedded image model")
+    parser.add_argument("--checkpoint", type=Path, metavar="PATH", help="ART-V on this Stable Diffusion file")
+    parser.add_argument("--adapter", type=Path, metavar="PATH", help="its ART-V adapter")
+    parser.add_argument("--device", default="cpu", help="where a model of yours computes (default: cpu)")
     parser.add_argument("--fps", type=float, help=f"frames a second of an AR-Diffusion video (default: {FPS:g})")
 
 
@@ -75,17 +81,21 @@ def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen_model(options: argparse.Namespace) -> System:
-    """The model that the arguments name. Raises ValueError for an autoencoder without a generator."""
+    """The model that the arguments name. Raises ValueError where they do not belong together."""
     if options.generator is not None:
         model = ar_diffusion.load_ar_diffusion(options.generator, options.autoencoder)
         model = replace(model, fps=options.fps or model.fps)
         model.to(options.device)
         return model
-    if options.autoencoder is not None or options.fps is not None or options.device != "cpu":
-        raise ValueError(
-            "--autoencoder, --fps and --device are for AR-Diffusion models: name a --generator, or leave them out"
-        )
-    return load_embedded()
+    if options.autoencoder is not None or options.fps is not None:
+        raise ValueError("--autoencoder and --fps are for AR-Diffusion models: name a --generator, or leave them out")
+    if options.checkpoint is not None or options.adapter is not None:
+        if options.checkpoint is None or options.adapter is None:
+            raise ValueError("ART-V on a checkpoint needs both --checkpoint and --adapter")
+        return load_art_v(options.checkpoint, options.adapter, device=options.device)
+    if options.device != "cpu":
+        raise ValueError("the embedded models compute on the CPU here: leave out --device")
+    return load_embedded_art_v() if options.art_v else load_embedded()
 
 
 def chosen_plan(options: argparse.Namespace, model: System, parent: Run | None = None) -> RunPlan:
@@ -96,6 +106,8 @@ def chosen_plan(options: argparse.Namespace, model: System, parent: Run | None =
         return replace(parent.recipe.plan, given=0)
     if options.generator is not None:
         return model.asynchronous_plan(_windowed_settings(options))
+    if isinstance(model, ArtVModel):
+        return _reference_plan(options, model)
     return _causal_plan(options)
 
 
@@ -110,6 +122,13 @@ def _windowed_settings(options: argparse.Namespace) -> AsynchronousSettings:
         window=None,
         savings=Savings(options.savings),
     )
+
+
+def _reference_plan(options: argparse.Namespace, model: ArtVModel) -> ReferencePlan:
+    """The schedule of ART-V."""
+    if [options.shift, options.block, options.difference] != [None] * 3 or options.close:
+        raise ValueError("--shift, --block, --difference and --close are not for ART-V, which makes frame after frame")
+    return model.plan_of(_or(options.steps, model.steps))
 
 
 def _causal_plan(options: argparse.Namespace) -> BlockPlan | AsynchronousPlan:

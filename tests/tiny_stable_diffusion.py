@@ -11,7 +11,10 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from avgen_core.checkpoints.files import save_weights
 from avgen_core.checkpoints.stable_diffusion import UNET
+from avgen_core.networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
+from avgen_core.networks.reference_unet import cross_attentions
 from tests.host.in_process import node_module
 
 SPECIAL = ("<|startoftext|>", "<|endoftext|>")
@@ -73,6 +76,16 @@ def write_host_checkpoint(path: Path) -> UNet2DConditionModel:
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: value.half() if value.is_floating_point() else value for name, value in weights.items()}, path)
     return unet
+
+
+def write_adapter(path: Path, unet: UNet2DConditionModel, levels: tuple[int, ...] | None = None) -> None:
+    """A small adapter with random weights, for 64 pixels; `levels` makes it one of another family."""
+    widths = tuple(attention.inner_dim for attention in cross_attentions(unet))
+    config = ReferenceAdapterConfig(4, levels or HOST_WIDTHS, widths, 768, anchor_width=32, anchor_side=2, mask_width=8)
+    adapter, generator = ReferenceAdapter(config), torch.Generator().manual_seed(0)
+    for parameter in adapter.parameters():
+        parameter.data.normal_(std=0.1, generator=generator)
+    save_weights(path, "reference_adapter", config, adapter.state_dict(), size=64, fps=8.0)
 
 
 def single_file(unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel) -> dict[str, torch.Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -152,8 +151,3 @@ def _nested(name: str, expected: set[str]) -> str:
         return name
     without = name.removeprefix("text_model.")
     return without if without in expected else f"text_model.{name}"
-
-
-def text_states(text_encoder: CLIPTextModel, tokenize: Callable[[list[str]], Tensor], texts: list[str]) -> Tensor:
-    """States (P, 77, width) as the UNet knows them: of the last layer that the shipped config keeps, normed."""
-    return text_encoder(tokenize(texts).to(text_encoder.device)).last_hidden_state

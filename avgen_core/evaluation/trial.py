@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from ..diorama import Attributes, sample_attributes
-from ..plan import ReferencePlan, flow_sigmas, trailing_timesteps
+from ..plan import ReferencePlan, flow_sigmas
+from ..systems.art_v import ArtVModel
 from ..systems.embedded import SHIFT
 from ..systems.many_videos import Model, Sampling
 from .classifier import WINDOW, AttributeClassifier
@@ -90,8 +91,8 @@ class Trial:
 
     def sampling(self) -> Sampling:
         plan, steps = self.model.default_plan, self.settings.steps
-        if steps is not None and isinstance(plan, ReferencePlan):
-            plan = replace(plan, sigmas=tuple(timestep / 1000 for timestep in trailing_timesteps(steps)))
+        if steps is not None and isinstance(self.model, ArtVModel):
+            plan = self.model.plan_of(steps)
         elif steps is not None:
             plan = replace(plan, sigmas=flow_sigmas(steps, SHIFT))
         guidance = self.model.guidance if self.settings.guidance is None else self.settings.guidance

@@ -202,7 +202,11 @@ class ArtVModel:
 
     @property
     def default_plan(self) -> ReferencePlan:
-        sigmas = tuple(t / 1000 for t in trailing_timesteps(self.steps))
+        return self.plan_of(self.steps)
+
+    def plan_of(self, steps: int) -> ReferencePlan:
+        """The schedule of that many steps a frame."""
+        sigmas = tuple(timestep / 1000 for timestep in trailing_timesteps(steps))
         return ReferencePlan(sigmas, self.adapter.config.references, reference_noise=self.reference_noise)
 
     def asynchronous_plan(self, settings: AsynchronousSettings) -> ReferencePlan:

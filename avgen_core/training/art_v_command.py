@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..checkpoints.files import config_from, encoder_digest, load_into, read_weights, save_weights
 from ..checkpoints.stable_diffusion import StableDiffusion, read_stable_diffusion
+from ..checkpoints.stable_diffusion_text import TOKENIZER, text_encoder_of
 from ..networks.image_unet import ImageUNetConfig
 from ..networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
 from ..networks.reference_unet import ReferenceUNet, cross_attentions
@@ -22,7 +23,7 @@ from .art_v import IMAGES_ALONE, ArtVTrainer, Learned, ReferenceRecipe, set_lear
 from .captioned_videos import CaptionedClips, read_captions
 from .latents import LatentClips
 from .loop import Training, TrainSpec, process_state
-from .stable_diffusion import TOKENIZER, ImageEncoder, caption_encoder
+from .stable_diffusion import ImageEncoder, remembered
 from .video_latents import LatentVideos, encode_source
 from .videos import ClipSpec, VideoFolder
 
@@ -95,7 +96,8 @@ def _train_on_checkpoint(options: argparse.Namespace) -> None:
     network = _with_adapter(options, model.unet, {})
     learned = Learned(options.learned)
     set_learned(network, learned)
-    encode_texts = caption_encoder(model, process_state(options.device).device, options.tokenizer)
+    device = process_state(options.device).device
+    encode_texts = remembered(text_encoder_of(model, device, options.tokenizer), device)
     trainer = ArtVTrainer(alphas_cumprod().float(), model.prediction, encode_texts)
     about = {
         "family": model.family.value,

@@ -10,12 +10,11 @@ import torch
 from build_workflows import on_checkpoint
 
 from avgen_core.checkpoints.files import save_weights
-from avgen_core.networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
-from avgen_core.networks.reference_unet import cross_attentions
+from avgen_core.networks.text_encoder import TextEncoderConfig
 from comfy_server import ComfyServer, Workflow
 from tests.host.graphs import ART_V, forget, run_latents, shipped, video_frames
 from tests.host.test_bad_input import fails
-from tests.tiny_stable_diffusion import HOST_WIDTHS, write_host_checkpoint
+from tests.tiny_stable_diffusion import write_adapter, write_host_checkpoint
 
 CHECKPOINT, ADAPTER = "small_sd1.safetensors", "small_art_v.safetensors"
 FRAMES = 3
@@ -27,16 +26,10 @@ def checkpoint(server: ComfyServer) -> None:
     """A checkpoint and an adapter with random weights, and what is no adapter."""
     models = server.base / "models"
     unet = write_host_checkpoint(models / "checkpoints" / CHECKPOINT)
-    widths = tuple(attention.inner_dim for attention in cross_attentions(unet))
-    for name, levels in ((ADAPTER, HOST_WIDTHS), ("other_family.safetensors", (64, 128))):
-        config = ReferenceAdapterConfig(4, levels, widths, 768, anchor_width=32, anchor_side=2, mask_width=8)
-        adapter = ReferenceAdapter(config)
-        generator = torch.Generator().manual_seed(0)
-        for parameter in adapter.parameters():
-            parameter.data.normal_(std=0.1, generator=generator)
-        state = adapter.state_dict()
-        save_weights(models / "controlnet" / name, "reference_adapter", config, state, size=64, fps=8.0)
-    save_weights(models / "controlnet" / "foreign.safetensors", "causal_dit", config, {"a": torch.zeros(2)})
+    write_adapter(models / "controlnet" / ADAPTER, unet)
+    write_adapter(models / "controlnet" / "other_family.safetensors", unet, levels=(64, 128))
+    other = TextEncoderConfig(("a",))
+    save_weights(models / "controlnet" / "foreign.safetensors", "text_encoder", other, {"a": torch.zeros(2)})
 
 
 def short(name: str, adapter: str = ADAPTER, **more: Any) -> Workflow:
@@ -68,7 +61,7 @@ def test_an_adapter_of_another_family_is_refused_and_training_one_explained(serv
 
 
 def test_a_file_that_is_no_adapter_is_refused(server: ComfyServer) -> None:
-    fails(server, short("art_v_text", adapter="foreign.safetensors"), "holds a causal_dit, a reference_adapter")
+    fails(server, short("art_v_text", adapter="foreign.safetensors"), "holds a text_encoder, a reference_adapter")
 
 
 def test_a_size_between_cells_is_refused(server: ComfyServer) -> None:

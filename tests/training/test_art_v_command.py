@@ -15,8 +15,10 @@ from avgen_core.networks.image_autoencoder import ImageAutoencoder
 from avgen_core.prompts import parse_schedule
 from avgen_core.rollout.executor import Executor, Prompts
 from avgen_core.rollout.noise import SeededNoise
+from avgen_core.systems.art_v import ArtVModel
 from avgen_core.systems.embedded import AUTOENCODER
 from avgen_core.systems.embedded_art_v import load_embedded_art_v
+from avgen_core.systems.stable_diffusion_art_v import load_art_v
 from avgen_core.training.captioned_videos import CaptionedClips, read_captions
 from avgen_core.training.export import export_autoencoder, export_causal_dit
 from avgen_core.training.videos import ClipSpec, Video
@@ -41,11 +43,16 @@ def models(tmp_path_factory, data) -> Path:
     return folder
 
 
+def frames_of(model: ArtVModel, prompt: str) -> torch.Tensor:
+    """Three frames of two steps each."""
+    prompts = Prompts(parse_schedule(prompt, fps=8))
+    executor = Executor(model.denoiser(2.0), model.plan_of(2), prompts, SeededNoise(0))
+    return torch.cat([done.finished for done in executor.run(3)])
+
+
 def test_the_trained_files_make_videos(models):
     model = load_embedded_art_v(models)
-    prompts = Prompts(parse_schedule("a cat walks left in a forest", fps=8))
-    executor = Executor(model.denoiser(2.0), model.default_plan, prompts, SeededNoise(0))
-    video = torch.cat([done.finished for done in executor.run(3)])
+    video = frames_of(model, "a cat walks left in a forest")
     assert video.shape == (3, *model.latent_shape) and video.isfinite().all()
     assert model.autoencoder.decode(video).shape == (3, 3, 64, 64)
 
@@ -96,6 +103,9 @@ def test_an_adapter_for_a_checkpoint_from_captioned_videos(tmp_path, films, chec
     about, weights = read_weights(tmp_path / "art_v.safetensors", "reference_adapter")
     assert (about["family"], about["prediction"], about["size"]) == ("sd1", "epsilon", 64)
     assert about["config"]["widths"] == [32, 64] and weights
+
+    model = load_art_v(checkpoint[0], tmp_path / "art_v.safetensors", tokenizer=checkpoint[1] / "tokenizer")
+    assert frames_of(model, "a cat walks").shape == (3, 4, 8, 8)
 
 
 def test_captions_follow_the_frames(films):
