@@ -117,11 +117,11 @@ class ArtVDenoiser:
         """The guided clean frame (B, C, H, W), the references, and the mask that the conditional branch gives."""
         (query,) = request.step.queries
         noisy = self._videos(request.latents)
-        references, encoded = self._references(request)
         rows, (positive, negative) = branches_of(self.guidance, bool(request.references)), self._prompts(request)
+        references, encoded = self._references(request, rows)
         prompts = tuple(mix for row in rows for mix in (positive if row.positive else negative))
         clean = self.image_model.predict_clean(
-            noisy.repeat(len(rows), 1, 1, 1), query.timestep, prompts, for_rows(encoded, rows)
+            noisy.repeat(len(rows), 1, 1, 1), query.timestep, prompts, encoded
         ).unflatten(0, (len(rows), -1))
         weights = torch.tensor([row.weight for row in rows], device=clean.device)[:, None, None, None, None]
         guided = clean[0] if len(rows) == 1 else (weights * clean).sum(0)
@@ -133,13 +133,14 @@ class ArtVDenoiser:
         """Latents of one frame, of however many videos, as (B, C, H, W) on the device."""
         return latents.reshape(-1, *self.image_model.latent_shape).to(self.device, torch.float32)
 
-    def _references(self, request: Request) -> tuple[References, EncodedReferences]:
-        """What the frame is made from; encoded once a frame, for all of its passes have the same references."""
+    def _references(self, request: Request, rows: tuple[Branch, ...]) -> tuple[References, EncodedReferences]:
+        """What the frame is made from; encoded once a frame, as all of its passes have the same references and rows."""
         seen, given = self._seen or (), request.references
         same = self._seen is not None and len(seen) == len(given)
         if not same or not all(torch.equal(a.shown, b.shown) for a, b in zip(seen, given, strict=True)):
             references = self._collected(request)
-            self._seen, self._encoded = request.references, (references, self.adapter.encode(references))
+            encoded = for_rows(self.adapter.encode(references), rows)
+            self._seen, self._encoded = request.references, (references, encoded)
         return self._encoded
 
     def _collected(self, request: Request) -> References:

@@ -31,6 +31,7 @@ class DiffusersImageModel:
         self.network, self.encode_text, self.prediction = network, encode_text, prediction
         self.alphas_cumprod, self.latent_shape, self.fingerprint = alphas_cumprod, latent_shape, fingerprint
         self._text_keys: dict[PromptMix, TextKeys] = {}
+        self._rows: tuple[tuple[PromptMix, ...], TextKeys] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -44,12 +45,17 @@ class DiffusersImageModel:
     ) -> Tensor:
         """As `ImageModel.predict_clean`."""
         step = torch.full((len(noisy),), round(timestep), device=noisy.device)
-        each = [self._keys_of(mix) for mix in prompts]
-        text = [tuple(torch.cat(part) for part in zip(*layer, strict=True)) for layer in zip(*each, strict=True)]
         dtype = self.network.unet.dtype
-        predicted = self.network(noisy.to(dtype), step, text, encoded).float()
+        predicted = self.network(noisy.to(dtype), step, self._keys_of_rows(prompts), encoded).float()
         kept = torch.tensor(self.alphas_cumprod[round(timestep)], device=noisy.device)
         return clean_from(self.prediction, predicted, noisy.float(), kept)
+
+    def _keys_of_rows(self, prompts: tuple[PromptMix, ...]) -> TextKeys:
+        """Those of a batch; the steps of a frame ask for the same ones."""
+        if self._rows is None or self._rows[0] != prompts:
+            layers = zip(*(self._keys_of(mix) for mix in prompts), strict=True)
+            self._rows = prompts, [tuple(torch.cat(part) for part in zip(*layer, strict=True)) for layer in layers]
+        return self._rows[1]
 
     def _keys_of(self, mix: PromptMix) -> TextKeys:
         if mix not in self._text_keys:
