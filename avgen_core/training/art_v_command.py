@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from ..checkpoints.files import config_from, encoder_digest, load_into, read_weights, save_weights
+from ..checkpoints.files import load_into, read_weights, save_weights
 from ..checkpoints.stable_diffusion import StableDiffusion, read_stable_diffusion
 from ..checkpoints.stable_diffusion_text import TOKENIZER, text_encoder_of
-from ..networks.image_unet import ImageUNetConfig
-from ..networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
-from ..networks.reference_unet import ReferenceUNet, cross_attentions
-from ..networks.text_encoder import TextEncoder, TextEncoderConfig
-from ..systems.embedded import AUTOENCODER, TEXT_ENCODER
-from ..systems.embedded_art_v import ART_V, FPS, IMAGE_UNET, PREDICTION, SIZE, alphas_cumprod
+from ..systems.embedded_art_v import ART_V, FPS, IMAGE_UNET, SIZE, alphas_cumprod
 from .art_v import IMAGES_ALONE, ArtVTrainer, Learned, ReferenceRecipe, set_learned, train_art_v
 from .captioned_videos import CaptionedClips, read_captions
+from .embedded_art_v import adapted, embedded_encoder, embedded_network, embedded_trainer, image_model, new_config
 from .latents import LatentClips
 from .loop import Training, TrainSpec, process_state
 from .stable_diffusion import ImageEncoder, remembered
 from .video_latents import LatentVideos, encode_source
 from .videos import ClipSpec, VideoFolder
-
-if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
-
-ANCHOR_SIZES = {"anchor_width": 128, "anchor_side": 4}  # of the embedded model, whose latents are 8 x 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,24 +42,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def train_image_model(options: argparse.Namespace) -> None:
     """`image-model`: the UNet, on single frames."""
     torch.manual_seed(options.seed)
-    about_images, _ = read_weights(options.models / AUTOENCODER, "image_autoencoder")
-    about_text, _ = read_weights(options.models / TEXT_ENCODER, "text_encoder")
-    config = ImageUNetConfig(about_images["config"]["latent_channels"], text_dim=about_text["config"]["dim"])
-    model = _network(options, config, _unet_weights(options) if options.from_weights else None)
+    if options.from_weights:
+        unet, config = image_model(options.models)
+    else:
+        config = new_config(options.models)
+        unet = config.build()
+    model, encoder = embedded_network(unet, options.references), embedded_encoder(options.models)
     set_learned(model, Learned.ALL, adapter=False)
     spec = _spec(options, steps=40_000, batch=128, learning_rate=5e-4)
 
     def export(training: Training) -> None:
-        save_weights(
-            options.export / IMAGE_UNET,
-            "image_unet",
-            config,
-            training.average.unet.state_dict(),
-            steps=training.step,
-            encoder=_encoder(options),
-        )
+        weights = training.average.unet.state_dict()
+        save_weights(options.export / IMAGE_UNET, "image_unet", config, weights, steps=training.step, encoder=encoder)
 
-    train_art_v(spec, _clips(options), model, _trainer(options), IMAGES_ALONE, on_save=export)
+    train_art_v(spec, LatentClips(options.data, encoder), model, _trainer(options), IMAGES_ALONE, on_save=export)
 
 
 def encode_videos(options: argparse.Namespace) -> None:
@@ -93,7 +77,7 @@ def _train_on_checkpoint(options: argparse.Namespace) -> None:
     captions = read_captions(options.data, [video.name for video in latents.videos], videos.fps)
     clips = CaptionedClips(latents, captions, ClipSpec(options.clip_frames, options.frame_step, options.stride))
     model.unet.enable_gradient_checkpointing()
-    network = _with_adapter(options, model.unet, {})
+    network = adapted(model.unet, options.references)
     learned = Learned(options.learned)
     set_learned(network, learned)
     device = process_state(options.device).device
@@ -121,9 +105,8 @@ def _train_on_checkpoint(options: argparse.Namespace) -> None:
 
 
 def _train_on_embedded(options: argparse.Namespace) -> None:
-    about, weights = read_weights(options.models / IMAGE_UNET, "image_unet")
-    config = config_from(ImageUNetConfig, about)
-    model = _network(options, config, weights)
+    unet, config = image_model(options.models)
+    model, encoder = embedded_network(unet, options.references), embedded_encoder(options.models)
     if options.from_weights:
         load_into(model.adapter, read_weights(options.models / ART_V, "reference_adapter")[1], ART_V)
     learned = Learned(options.learned)
@@ -131,9 +114,8 @@ def _train_on_embedded(options: argparse.Namespace) -> None:
     spec = _spec(options, steps=20_000, batch=64, learning_rate=5e-4)
 
     def export(training: Training) -> None:
-        average, notes = training.average, {"steps": training.step, "encoder": _encoder(options)}
-        adapter = average.adapter
-        clips = {"size": SIZE, "fps": FPS}
+        average, notes = training.average, {"steps": training.step, "encoder": encoder}
+        adapter, clips = average.adapter, {"size": SIZE, "fps": FPS}
         save_weights(
             options.export / ART_V, "reference_adapter", adapter.config, adapter.state_dict(), **notes, **clips
         )
@@ -141,7 +123,11 @@ def _train_on_embedded(options: argparse.Namespace) -> None:
             save_weights(options.export / IMAGE_UNET, "image_unet", config, average.unet.state_dict(), **notes)
 
     recipe = ReferenceRecipe(noise=options.reference_noise)
-    train_art_v(spec, _clips(options), model, _trainer(options), recipe, on_save=export)
+    train_art_v(spec, LatentClips(options.data, encoder), model, _trainer(options), recipe, on_save=export)
+
+
+def _trainer(options: argparse.Namespace) -> ArtVTrainer:
+    return embedded_trainer(options.models, process_state(options.device).device)
 
 
 def _spec(options: argparse.Namespace, steps: int, batch: int, learning_rate: float) -> TrainSpec:
@@ -159,39 +145,6 @@ def _spec(options: argparse.Namespace, steps: int, batch: int, learning_rate: fl
     )
 
 
-def _encoder(options: argparse.Namespace) -> str:
-    return encoder_digest(read_weights(options.models / AUTOENCODER, "image_autoencoder")[1])
-
-
-def _clips(options: argparse.Namespace) -> LatentClips:
-    return LatentClips(options.data, _encoder(options))
-
-
-def _unet_weights(options: argparse.Namespace) -> dict[str, Tensor]:
-    return read_weights(options.models / IMAGE_UNET, "image_unet")[1]
-
-
-def _network(options: argparse.Namespace, config: ImageUNetConfig, weights: dict[str, Tensor] | None) -> ReferenceUNet:
-    unet = config.build()
-    if weights is not None:
-        load_into(unet, weights, IMAGE_UNET)
-    return _with_adapter(options, unet, ANCHOR_SIZES)
-
-
-def _with_adapter(options: argparse.Namespace, unet: UNet2DConditionModel, sizes: dict[str, int]) -> ReferenceUNet:
-    widths = tuple(attention.inner_dim for attention in cross_attentions(unet))
-    levels = tuple(unet.config.block_out_channels)
-    config = ReferenceAdapterConfig(
-        unet.config.in_channels,
-        levels,
-        widths,
-        unet.config.cross_attention_dim,
-        references=options.references,
-        **sizes,
-    )
-    return ReferenceUNet(unet, ReferenceAdapter(config))
-
-
 def _checkpoint(options: argparse.Namespace) -> StableDiffusion:
     if options.checkpoint is None:
         raise ValueError("art-latents needs a checkpoint: name a Stable Diffusion 1.5 or 2.1 file with --checkpoint")
@@ -206,23 +159,6 @@ def _videos(options: argparse.Namespace) -> VideoFolder:
     """The main process makes the index, the others read it."""
     with process_state(options.device).main_process_first():
         return VideoFolder(options.data, options.frame_size, _cache(options))
-
-
-def _trainer(options: argparse.Namespace) -> ArtVTrainer:
-    """With the embedded model's text encoder, which stays as it is."""
-    about, weights = read_weights(options.models / TEXT_ENCODER, "text_encoder")
-    config = config_from(TextEncoderConfig, about)
-    device = process_state(options.device).device
-    text_encoder = load_into(TextEncoder(config), weights, TEXT_ENCODER).to(device)
-    return ArtVTrainer(alphas_cumprod().float(), PREDICTION, _texts_with(text_encoder, device))
-
-
-def _texts_with(text_encoder: TextEncoder, device: torch.device) -> Callable[[list[str]], Tensor]:
-    @torch.no_grad()
-    def encode(prompts: list[str]) -> Tensor:
-        return text_encoder(text_encoder.tokenize(prompts).to(device))
-
-    return encode
 
 
 STEPS = {"image-model": train_image_model, "art-latents": encode_videos, "art-v": train_adapter}

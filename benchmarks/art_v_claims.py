@@ -1,0 +1,211 @@
+"""ART-V's parts, left out one at a time: adapters trained alike on the embedded image model, and their long videos.
+
+Needs the corpus and its latents: `python -m avgen_core train corpus`, then `latents`. Every arm begins with the same
+fresh adapter on the shipped image model, which stays as it is, and sees the same batches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from avgen_core.checkpoints.files import save_weights  # noqa: E402
+from avgen_core.diorama import Attributes, caption, sample_attributes  # noqa: E402
+from avgen_core.evaluation.classifier import classify, load_classifier  # noqa: E402
+from avgen_core.evaluation.judging import facts, fresh_renders, spread_windows, tally  # noqa: E402
+from avgen_core.evaluation.measures import colour_statistics, flow_magnitude, warping_error  # noqa: E402
+from avgen_core.prompts import parse_schedule  # noqa: E402
+from avgen_core.rollout.executor import Prompts  # noqa: E402
+from avgen_core.rollout.generate import Order, generate, prepare  # noqa: E402
+from avgen_core.systems.art_v import ArtVModel  # noqa: E402
+from avgen_core.systems.embedded import AUTOENCODER, FOLDER, TEXT_ENCODER  # noqa: E402
+from avgen_core.systems.embedded_art_v import ART_V, FPS, IMAGE_UNET, SIZE, load_embedded_art_v  # noqa: E402
+from avgen_core.systems.many_videos import Sampling, sample_videos  # noqa: E402
+from avgen_core.systems.reference_masks import masks_of  # noqa: E402
+from avgen_core.training.art_v import ReferenceRecipe, train_art_v  # noqa: E402
+from avgen_core.training.embedded_art_v import embedded_encoder, embedded_network, embedded_trainer, image_model  # noqa: E402
+from avgen_core.training.latents import LatentClips  # noqa: E402
+from avgen_core.training.loop import TrainSpec  # noqa: E402
+
+PART, WINDOWS = 64, 4  # frames at each end of a video that are judged, and windows in them
+MOMENTS = (0.9, 0.5, 0.1)  # shares of the schedule that are left, at which masks are looked at
+MASK_FRAMES = 48
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What a training leaves out."""
+
+    mask: bool = True
+    anchor: bool = True
+    reference_noise: bool = True
+    references: int = 2
+
+    @property
+    def recipe(self) -> ReferenceRecipe:
+        recipe = ReferenceRecipe()
+        if not self.anchor:
+            recipe = replace(recipe, anchor_dropped=1.0)
+        return recipe if self.reference_noise else replace(recipe, noise=0.0)
+
+
+ARMS = {
+    "all": Arm(),
+    "no mask": Arm(mask=False),
+    "no anchor": Arm(anchor=False),
+    "no reference noise": Arm(reference_noise=False),
+    "one reference": Arm(references=1),
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """Of one arm and seed: shares at both ends, motion, flicker, colour drift (of 255), and means of the masks."""
+
+    subject_first: float
+    subject_last: float
+    prompt_first: float
+    prompt_last: float
+    motion_last: float
+    motion_of_renders: float
+    flicker: float
+    colour_drift: float
+    masks: dict[str, float]
+
+
+def train(arm: Arm, seed: int, folder: Path, options: argparse.Namespace, clips: LatentClips) -> None:
+    """Train an arm's adapter into a folder of weights, unless it is there."""
+    if (folder / ART_V).exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (AUTOENCODER, TEXT_ENCODER, IMAGE_UNET):
+        shutil.copy(options.models / name, folder / name)
+    torch.manual_seed(seed)
+    network = embedded_network(image_model(options.models)[0], arm.references)
+    network.requires_grad_(False)
+    network.adapter.requires_grad_(True)
+    network.adapter.mask.requires_grad_(arm.mask)
+    spec = TrainSpec(folder / "state", options.steps, options.batch, learning_rate=1e-3, warmup=50, ema_decay=0.99,
+                     seed=seed, save_seconds=120)  # fmt: skip
+    begun = time.process_time()
+    training = train_art_v(spec, clips, network, embedded_trainer(options.models, torch.device("cpu")), arm.recipe)
+    if training.step < options.steps:
+        sys.exit(f"{folder.name} was stopped at step {training.step}: the same command goes on from there")
+    adapter = training.average.adapter
+    notes = {"encoder": embedded_encoder(options.models), "size": SIZE, "fps": FPS}
+    save_weights(folder / ART_V, "reference_adapter", adapter.config, adapter.state_dict(), **notes)
+    print(f"{folder.name}: {options.steps} steps in {time.process_time() - begun:.0f} s of processor time", flush=True)
+
+
+def sampling_of(arm: Arm, model: ArtVModel, seed: int) -> Sampling:
+    noise = model.reference_noise if arm.reference_noise else 0.0
+    plan = replace(model.plan_of(model.steps), previous=arm.references, anchor=arm.anchor, reference_noise=noise)
+    return Sampling(plan, model.guidance, 10_000 * seed)
+
+
+def judged(arm: Arm, seed: int, folder: Path, options: argparse.Namespace, wanted: list[Attributes]) -> Found:
+    model = load_embedded_art_v(folder)
+    sampling = sampling_of(arm, model, seed)
+    videos = sample_videos(model, [caption(a) for a in wanted], options.frames, sampling)
+    np.save(folder / "videos.npy", videos)
+    first, last = (shares(part, wanted) for part in (videos[:, :PART], videos[:, -PART:]))
+    renders = fresh_renders(wanted, PART, 3_000_017 + seed)
+    return Found(
+        first["subject"], last["subject"], fmean(first.values()), fmean(last.values()),
+        fmean(map(flow_magnitude, videos[:, -PART:])), fmean(map(flow_magnitude, renders)),
+        fmean(map(warping_error, videos[:, -PART:])), colour_drift(videos), mask_means(model, sampling, wanted[0]),
+    )  # fmt: skip
+
+
+def shares(part: np.ndarray, wanted: list[Attributes]) -> dict[str, float]:
+    """How often each attribute is seen in windows of a part."""
+    windows = spread_windows(part, 0, PART, WINDOWS)
+    found = tally([facts(a) for a in wanted for _ in range(WINDOWS)], classify(load_classifier(), windows))
+    return {name: counted.share for name, counted in found.items()}
+
+
+def colour_drift(videos: np.ndarray) -> float:
+    """The largest change of a channel's mean or deviation from the first to the last part, mean over the videos."""
+
+    def statistics(part: np.ndarray) -> np.ndarray:
+        each = [colour_statistics(video) for video in part]
+        return np.array([[*one["mean"], *one["std"]] for one in each])
+
+    return float(np.abs(statistics(videos[:, -PART:]) - statistics(videos[:, :PART])).max(axis=1).mean())
+
+
+def mask_means(model: ArtVModel, sampling: Sampling, attributes: Attributes) -> dict[str, float]:
+    """Mean mask of one video's frames, early, in the middle and late in the denoising."""
+    prompts = Prompts(parse_schedule(caption(attributes), fps=model.fps))
+    denoiser = model.denoiser(sampling.guidance)
+    order = Order(sampling.plan, prompts, MASK_FRAMES, sampling.seed, model.fps, sampling.guidance)
+    with tempfile.TemporaryDirectory() as folder:
+        run = generate(denoiser, prepare(denoiser, order), Path(folder) / "run")
+        frames = range(1, run.frames)
+        return {str(m): float(torch.cat(list(masks_of(model, run, frames, m))).mean()) for m in MOMENTS}
+
+
+def table(results: dict[str, list[Found]]) -> str:
+    """Means over the seeds, with the values of each seed behind."""
+    columns = [name for name in asdict(next(iter(results.values()))[0]) if name != "masks"]
+    rows = ["| arm | " + " | ".join(columns) + " | " + " | ".join(f"mask at {m}" for m in MOMENTS) + " |"]
+    rows.append("|---" * (len(columns) + len(MOMENTS) + 1) + "|")
+    for name, runs in results.items():
+        values = [[getattr(run, column) for run in runs] for column in columns]
+        values += [[run.masks[str(m)] for run in runs] for m in MOMENTS]
+        cells = (f"{fmean(each):.3f} ({', '.join(f'{v:.3f}' for v in each)})" for each in values)
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--data", type=Path, default=Path("runs/corpus"), help="corpus with latents (default: runs/corpus)")
+    add("--models", type=Path, default=FOLDER, help="folder with the image model (default: models/demo)")
+    add("--out", type=Path, default=Path("runs/art-v-claims"), help="folder of the arms (default: runs/art-v-claims)")
+    add("--json", type=Path, help="write all figures here")
+    add("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="default: all")
+    add("--seeds", type=int, nargs="+", default=(0, 1), help="of weights, batches and captions (default: 0 1)")
+    add("--steps", type=int, default=800, help="optimiser steps of every arm (default: 800)")
+    add("--batch", type=int, default=48, help="frames a step (default: 48)")
+    add("--clips", type=int, default=8, help="videos of each arm (default: 8)")
+    add("--frames", type=int, default=512, help="frames of a video (default: 512)")
+    add("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
+    torch.set_num_threads(options.threads)
+    clips = LatentClips(options.data, embedded_encoder(options.models))
+    results: dict[str, list[Found]] = {}
+    for name in options.arms:
+        for seed in options.seeds:
+            folder = options.out / f"{name.replace(' ', '-')}-{seed}"
+            train(ARMS[name], seed, folder, options, clips)
+            rng = np.random.default_rng((seed, 6))
+            wanted = [sample_attributes(rng, held_out=True) for _ in range(options.clips)]
+            found = judged(ARMS[name], seed, folder, options, wanted)
+            results.setdefault(name, []).append(found)
+            print(f"{folder.name}: {found}", flush=True)
+    print(table(results))
+    if options.json:
+        content = {name: [asdict(found) for found in runs] for name, runs in results.items()}
+        options.json.write_text(json.dumps({"steps": options.steps, "results": content}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
