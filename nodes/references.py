@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..avgen_core.plan import ReferencePlan, Solver, trailing_timesteps
+from ..avgen_core.plan import ReferencePlan, Solver, consistency_timesteps, trailing_timesteps
 from ..avgen_core.rollout.run import Run
 from ..avgen_core.systems.art_v import ArtVModel
 from ..avgen_core.systems.reference_masks import masks_of
@@ -14,6 +14,8 @@ from . import host, types
 from .host_image_model import UnfitModel
 from .runs import end_of_part
 from .schedules import chosen, options, priced, schedule_outputs
+
+TIMESTEPS = {Solver.EULER: trailing_timesteps, Solver.RENOISE: consistency_timesteps}
 
 
 class AVGenReferenceSchedule(io.ComfyNode):
@@ -56,9 +58,9 @@ class AVGenReferenceSchedule(io.ComfyNode):
     def execute(
         cls, steps: int, solver: str, previous: int, anchor: bool, reference_noise: float, frames: int
     ) -> io.NodeOutput:
-        sigmas = tuple(timestep / 1000 for timestep in trailing_timesteps(steps))
-        plan = ReferencePlan(sigmas, previous, anchor, reference_noise, chosen(Solver, "solver", solver))
-        return priced(plan, frames)
+        kind = chosen(Solver, "solver", solver)
+        sigmas = tuple(timestep / 1000 for timestep in TIMESTEPS[kind](steps))
+        return priced(ReferencePlan(sigmas, previous, anchor, reference_noise, kind), frames)
 
 
 class AVGenReferenceMask(io.ComfyNode):

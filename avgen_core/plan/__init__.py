@@ -4,7 +4,7 @@ from .asynchronous import ADRule, AsynchronousPlan
 from .block import BlockPlan, OnSwitch, SinkPositions, Solver, Window
 from .passes import Action, Cost, Pass, Plan, PlanError, Query, Reference, Slot, cost, passes_from, passes_until
 from .segment import ReferencePlan, SegmentPlan
-from .sigmas import ddim_timesteps, flow_sigmas, trailing_timesteps, warped_sigmas
+from .sigmas import consistency_timesteps, ddim_timesteps, flow_sigmas, trailing_timesteps, warped_sigmas
 from .windowed import Savings, WindowedAsynchronousPlan
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Solver",
     "WindowedAsynchronousPlan",
     "Window",
+    "consistency_timesteps",
     "cost",
     "ddim_timesteps",
     "flow_sigmas",

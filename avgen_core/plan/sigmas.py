@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .passes import PlanError
 
+DISTILLED_STEPS = 50  # `original_inference_steps` of latent consistency models
+
 
 def shifted(sigma: float, shift: float) -> float:
     """Wan's timestep shift: more steps at high noise for shift > 1."""
@@ -59,3 +61,14 @@ def trailing_timesteps(steps: int, timesteps: int = 1000) -> tuple[float, ...]:
     if not 1 <= steps <= timesteps:
         raise PlanError(f"steps must be 1 to {timesteps}, got {steps}")
     return tuple(float(round(timesteps - i * timesteps / steps) - 1) for i in range(steps))
+
+
+def consistency_timesteps(steps: int, timesteps: int = 1000) -> tuple[float, ...]:
+    """Steps of latent consistency models, falling: 999, 759, 499, 259 for 4, out of the 50 that they were distilled on.
+
+    As diffusers' `LCMScheduler` chooses them.
+    """
+    if not 1 <= steps <= DISTILLED_STEPS:
+        raise PlanError(f"a consistency model takes 1 to {DISTILLED_STEPS} steps, got {steps}")
+    stride = timesteps // DISTILLED_STEPS
+    return tuple(float(timesteps - i * DISTILLED_STEPS // steps * stride - 1) for i in range(steps))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, LCMScheduler
+from diffusers.schedulers import scheduling_lcm
 
 from avgen_core.networks.reference_unet import Prediction, ReferenceUNet
-from avgen_core.plan import PlanError, ReferencePlan, Solver, ddim_timesteps
+from avgen_core.plan import PlanError, ReferencePlan, Solver, consistency_timesteps, ddim_timesteps
 from avgen_core.prompts import PromptSchedule, Segment
 from avgen_core.rollout.executor import Executor, Prompts
 from avgen_core.rollout.generate import Order, generate, prepare
@@ -71,6 +73,30 @@ def test_untrained_every_frame_is_an_image_that_diffusers_makes(prediction):
         for timestep in scheduler.timesteps:
             latent = scheduler.step(plain(latent, timestep, text).sample, timestep, latent).prev_sample
         torch.testing.assert_close(mine, latent[0], atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_untrained_a_few_step_frame_is_an_image_of_a_consistency_model(monkeypatch):
+    sigmas = tuple(t / 1000 for t in consistency_timesteps(3))
+    video = frames(2, ReferencePlan(sigmas, solver=Solver.RENOISE))
+    scheduler = LCMScheduler.from_config(SCHEDULER.config)
+    for number, mine in enumerate(video):
+        scheduler.set_timesteps(3)
+        draw = partial(SeededNoise(0).draw, number, shape=(4, 8, 8))
+        latent = draw("initial", 0)[None]
+        for index, timestep in enumerate(scheduler.timesteps):
+            fresh = draw("renoise", index)[None]
+            monkeypatch.setattr(scheduling_lcm, "randn_tensor", lambda *_, fresh=fresh, **__: fresh)
+            predicted = unet()(latent, timestep, encode_text("a cat")[None]).sample
+            latent = scheduler.step(predicted, timestep, latent).prev_sample
+        torch.testing.assert_close(mine, latent[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 5, 7, 8, 50])
+def test_the_steps_of_consistency_models_are_those_of_diffusers(steps):
+    scheduler = LCMScheduler()
+    scheduler.set_timesteps(steps)
+    assert scheduler.timesteps.tolist() == list(consistency_timesteps(steps))
 
 
 def test_the_first_frame_is_the_image_models_own():
