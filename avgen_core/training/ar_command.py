@@ -17,7 +17,8 @@ from .ar_diffusion import ARDiffusionOptions, ConditionedGenerator, train_ar_dif
 from .ar_latents import TokenEncoder, TokenVideos
 from .ar_vae import ARVAEOptions, train_ar_vae, with_temporal_layers
 from .level_weights import LevelWeighting
-from .loop import Training, TrainSpec, process_state
+from .loop import Training, process_state
+from .options import cache_of, spec_of
 from .sizes import SIZES, Size
 from .timesteps import TimestepSampler
 from .video_latents import encode_source
@@ -50,35 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--unconditional", action="store_true", help="ar-diffusion: ignore the classes of the videos")
 
 
-def _spec(options: argparse.Namespace, settings: dict[str, Any]) -> TrainSpec:
-    given = {
-        "steps": options.steps,
-        "batch": options.batch,
-        "accumulate": options.accumulate,
-        "learning_rate": options.learning_rate,
-    }
-    return TrainSpec(
-        out=options.out,
-        **{**settings, **{name: value for name, value in given.items() if value is not None}},
-        precision=options.precision,
-        workers=options.workers,
-        seed=options.seed,
-        device=options.device,
-    )
-
-
 def _size(options: argparse.Namespace) -> Size:
     return SIZES[options.size]
-
-
-def _cache(options: argparse.Namespace) -> Path:
-    return options.cache or options.data / ".avgen"
 
 
 def _source(options: argparse.Namespace, size: int) -> ClipSource:
     """The main process makes the index, the others read it."""
     with process_state(options.device).main_process_first():
-        return open_source(options.data, size, _cache(options))
+        return open_source(options.data, size, cache_of(options))
 
 
 def _started_from(path: Path) -> ARVAE:
@@ -107,21 +87,21 @@ def _train_autoencoder(
         save_autoencoder(options.export / name, training.average.autoencoder, steps=training.step)
 
     source = _source(options, autoencoder.config.image_size)
-    train_ar_vae(_spec(options, settings), source, autoencoder, training, on_save=export)
+    train_ar_vae(spec_of(options, **settings), source, autoencoder, training, on_save=export)
 
 
 def encode(options: argparse.Namespace) -> None:
     """`ar-latents`: all frames of the data."""
     autoencoder = read_autoencoder(options.autoencoder)
     source = _source(options, autoencoder.config.image_size)
-    encode_source(source, TokenEncoder(autoencoder), _cache(options), options.device)
+    encode_source(source, TokenEncoder(autoencoder), cache_of(options), options.device)
 
 
 def train_generator(options: argparse.Namespace) -> None:
     """`ar-diffusion`: the generator, on latents."""
     autoencoder = read_autoencoder(options.autoencoder)
     source = _source(options, autoencoder.config.image_size)
-    videos = TokenVideos(source, TokenEncoder(autoencoder), _cache(options))
+    videos = TokenVideos(source, TokenEncoder(autoencoder), cache_of(options))
     classes = () if options.unconditional else videos.classes
     names = _condition_names(classes)
     torch.manual_seed(options.seed)
@@ -147,7 +127,7 @@ def train_generator(options: argparse.Namespace) -> None:
         image_share=options.image_share,
         condition_drop=options.condition_drop,
     )
-    train_ar_diffusion(_spec(options, _size(options).ar_diffusion), videos, model, training, on_save=export)
+    train_ar_diffusion(spec_of(options, **_size(options).ar_diffusion), videos, model, training, on_save=export)
 
 
 def _condition_names(classes: tuple[str, ...]) -> list[str]:

@@ -15,7 +15,8 @@ from .art_v import IMAGES_ALONE, ArtVTrainer, Learned, ReferenceRecipe, set_lear
 from .captioned_videos import CaptionedClips, read_captions
 from .embedded_art_v import adapted, embedded_encoder, embedded_network, embedded_trainer, image_model, new_config
 from .latents import LatentClips
-from .loop import Training, TrainSpec, process_state
+from .loop import Training, process_state
+from .options import cache_of, spec_of
 from .stable_diffusion import ImageEncoder, remembered
 from .video_latents import LatentVideos, encode_source
 from .videos import ClipSpec, VideoFolder
@@ -49,7 +50,7 @@ def train_image_model(options: argparse.Namespace) -> None:
         unet = config.build()
     model, encoder = embedded_network(unet, options.references), embedded_encoder(options.models)
     set_learned(model, Learned.ALL, adapter=False)
-    spec = _spec(options, steps=40_000, batch=128, learning_rate=5e-4)
+    spec = spec_of(options, steps=40_000, batch=128, learning_rate=5e-4, ema_decay=0.999)
 
     def export(training: Training) -> None:
         weights = training.average.unet.state_dict()
@@ -61,7 +62,7 @@ def train_image_model(options: argparse.Namespace) -> None:
 def encode_videos(options: argparse.Namespace) -> None:
     """`art-latents`: all frames of captioned videos by the checkpoint's autoencoder."""
     encoder = ImageEncoder(_checkpoint(options).vae, options.frame_size)
-    encode_source(_videos(options), encoder, _cache(options), options.device)
+    encode_source(_videos(options), encoder, cache_of(options), options.device)
 
 
 def train_adapter(options: argparse.Namespace) -> None:
@@ -73,7 +74,7 @@ def train_adapter(options: argparse.Namespace) -> None:
 def _train_on_checkpoint(options: argparse.Namespace) -> None:
     model = _checkpoint(options)
     videos, encoder = _videos(options), ImageEncoder(model.vae, options.frame_size)
-    latents = LatentVideos(videos, encoder, _cache(options))
+    latents = LatentVideos(videos, encoder, cache_of(options))
     captions = read_captions(options.data, [video.name for video in latents.videos], videos.fps)
     clips = CaptionedClips(latents, captions, ClipSpec(options.clip_frames, options.frame_step, options.stride))
     model.unet.enable_gradient_checkpointing()
@@ -100,7 +101,7 @@ def _train_on_checkpoint(options: argparse.Namespace) -> None:
         if learned is not Learned.NOTHING:
             average.unet.save_pretrained(options.export / "unet")
 
-    spec = _spec(options, steps=20_000, batch=16, learning_rate=1e-4)
+    spec = spec_of(options, steps=20_000, batch=16, learning_rate=1e-4, ema_decay=0.999)
     train_art_v(spec, clips, network, trainer, ReferenceRecipe(noise=options.reference_noise), on_save=export)
 
 
@@ -111,7 +112,7 @@ def _train_on_embedded(options: argparse.Namespace) -> None:
         load_into(model.adapter, read_weights(options.models / ART_V, "reference_adapter")[1], ART_V)
     learned = Learned(options.learned)
     set_learned(model, learned)
-    spec = _spec(options, steps=20_000, batch=64, learning_rate=5e-4)
+    spec = spec_of(options, steps=20_000, batch=64, learning_rate=5e-4, ema_decay=0.999)
 
     def export(training: Training) -> None:
         average, notes = training.average, {"steps": training.step, "encoder": encoder}
@@ -130,35 +131,16 @@ def _trainer(options: argparse.Namespace) -> ArtVTrainer:
     return embedded_trainer(options.models, process_state(options.device).device)
 
 
-def _spec(options: argparse.Namespace, steps: int, batch: int, learning_rate: float) -> TrainSpec:
-    return TrainSpec(
-        out=options.out,
-        steps=options.steps or steps,
-        batch=options.batch or batch,
-        learning_rate=options.learning_rate or learning_rate,
-        ema_decay=0.999,
-        accumulate=options.accumulate or 1,
-        precision=options.precision,
-        workers=options.workers,
-        seed=options.seed,
-        device=options.device,
-    )
-
-
 def _checkpoint(options: argparse.Namespace) -> StableDiffusion:
     if options.checkpoint is None:
         raise ValueError("art-latents needs a checkpoint: name a Stable Diffusion 1.5 or 2.1 file with --checkpoint")
     return read_stable_diffusion(options.checkpoint, ema=options.ema)
 
 
-def _cache(options: argparse.Namespace) -> Path:
-    return options.cache or options.data / ".avgen"
-
-
 def _videos(options: argparse.Namespace) -> VideoFolder:
     """The main process makes the index, the others read it."""
     with process_state(options.device).main_process_first():
-        return VideoFolder(options.data, options.frame_size, _cache(options))
+        return VideoFolder(options.data, options.frame_size, cache_of(options))
 
 
 STEPS = {"image-model": train_image_model, "art-latents": encode_videos, "art-v": train_adapter}

@@ -27,8 +27,9 @@ from .corpus import CorpusSpec, render_corpus
 from .export import export_autoencoder, export_causal_dit, sample_sheet
 from .few_steps import train_few_steps
 from .latents import LatentClips, encode_corpus
-from .loop import Training, TrainSpec, leave_processes
+from .loop import Training, leave_processes
 from .optimizers import OptimizerKind
+from .options import spec_of
 from .precision import PRECISIONS
 from .state import saved_states
 from .trajectories import Trajectories, TrajectorySpec, record_trajectories
@@ -98,29 +99,6 @@ def run(options: argparse.Namespace) -> None:
     leave_processes()
 
 
-def _spec(
-    options: argparse.Namespace,
-    steps: int,
-    batch: int,
-    learning_rate: float,
-    ema_decay: float,
-    optimizer: OptimizerKind = OptimizerKind.ADAMW,
-) -> TrainSpec:
-    return TrainSpec(
-        out=options.out,
-        steps=options.steps or steps,
-        batch=options.batch or batch,
-        learning_rate=options.learning_rate or learning_rate,
-        ema_decay=ema_decay,
-        optimizer=optimizer,
-        accumulate=options.accumulate or 1,
-        precision=options.precision,
-        workers=options.workers,
-        seed=options.seed,
-        device=options.device,
-    )
-
-
 def _autoencoder(folder: Path) -> ImageAutoencoder:
     """The autoencoder of a folder, ready for inference."""
     about, weights = read_weights(folder / AUTOENCODER, "image_autoencoder")
@@ -144,7 +122,7 @@ def _train_autoencoder(options: argparse.Namespace) -> None:
     def export(training: Training) -> None:
         export_autoencoder(training.average, options.export, training.step)
 
-    spec = _spec(options, steps=6000, batch=16, learning_rate=1.5e-3, ema_decay=0.998)
+    spec = spec_of(options, steps=6000, batch=16, learning_rate=1.5e-3, ema_decay=0.998)
     train_autoencoder(spec, options.data, start, decoder_only=options.decoder_only, on_save=export)
 
 
@@ -169,7 +147,7 @@ def _train_dit(options: argparse.Namespace) -> None:
         sample_sheet(autoencoder, training.average, options.out / "sheet.png")
 
     clips = LatentClips(options.data, encoder)
-    spec = _spec(options, 20_000, batch=24, learning_rate=8e-4, ema_decay=0.998, optimizer=OptimizerKind.MUON)
+    spec = spec_of(options, steps=20_000, batch=24, learning_rate=8e-4, ema_decay=0.998, optimizer=OptimizerKind.MUON)
     train_causal_dit(spec, clips, model, on_save=export)
 
 
@@ -194,7 +172,7 @@ def _train_few_steps(options: argparse.Namespace) -> None:
     def export(training: Training) -> None:
         export_causal_dit(training.average, options.export, training.step, encoder)
 
-    spec = _spec(options, steps=4000, batch=48, learning_rate=3e-4, ema_decay=0.998)
+    spec = spec_of(options, steps=4000, batch=48, learning_rate=3e-4, ema_decay=0.998)
     train_few_steps(spec, paths, model, teacher.default_plan.block, on_save=export)
 
 
