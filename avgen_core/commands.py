@@ -23,7 +23,7 @@ from .systems import ar_diffusion
 from .systems.ar_diffusion import FPS
 from .systems.art_v import ArtVModel
 from .systems.asynchronous import AsynchronousSettings
-from .systems.embedded import BLOCK, GUIDANCE, SHIFT, STEPS, WINDOW, load_embedded
+from .systems.embedded import BLOCK, CONTEXT_NOISE, GUIDANCE, SHIFT, STEPS, WINDOW, load_embedded
 from .systems.embedded_art_v import load_embedded_art_v
 from .systems.stable_diffusion_art_v import load_art_v
 from .systems.system import System
@@ -135,16 +135,18 @@ def _causal_plan(options: argparse.Namespace) -> BlockPlan | AsynchronousPlan:
     """The schedule of strictly causal models."""
     if options.savings != Savings.NONE.value:
         raise ValueError("--savings is for AR-Diffusion: a causal model's savings are exact and always made")
-    sigmas = flow_sigmas(_or(options.steps, STEPS), _or(options.shift, SHIFT))
+    sigmas, told = flow_sigmas(_or(options.steps, STEPS), _or(options.shift, SHIFT)), 1000 * CONTEXT_NOISE
     if options.difference is None:
         if options.close:
             raise ValueError("--close is for asynchronous schedules: name a --difference, or leave it out")
-        return BlockPlan(sigmas, block=_or(options.block, BLOCK), window=Window(WINDOW))
+        return BlockPlan(sigmas, block=_or(options.block, BLOCK), window=Window(WINDOW), context_timestep=told)
     closed = options.close or options.difference == 0
     block = _or(options.block, 1)
     frames = -(-options.frames // block) * block if closed else None
     window = Window(None) if options.difference == 0 else Window(WINDOW)
-    return AsynchronousPlan(sigmas, options.difference, frames=frames, block=block, window=window)
+    return AsynchronousPlan(
+        sigmas, options.difference, frames=frames, block=block, window=window, context_timestep=told
+    )
 
 
 def _or(value: float | None, default: float) -> float:

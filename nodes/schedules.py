@@ -10,6 +10,7 @@ from comfy_api.latest import io
 
 from ..avgen_core.plan import BlockPlan, OnSwitch, Plan, PlanError, Savings, Window, cost, flow_sigmas
 from ..avgen_core.plan.picture import noise_picture
+from ..avgen_core.systems import embedded
 from ..avgen_core.systems.asynchronous import AsynchronousSettings
 from . import host, types
 
@@ -18,6 +19,10 @@ SHIFT = "Above 1, more of the steps are spent at high noise."
 WINDOW = "Most frames that the model sees at once, the ones in work included. It was trained with 16."
 SINK = "First frames of the video that stay visible for ever, inside the window."
 SWITCH = "When the prompt changes: recache computes visible frames anew under the new prompt; keep leaves them."
+CONTEXT_NOISE = (
+    "Noise that finished frames are said to carry (none is added; Self-Forcing's context_noise). A little makes the "
+    "model trust its own frames less, against drift. The embedded model was tuned with 0.1."
+)
 CAUSAL = " Not for AR-Diffusion checkpoints."
 FRAMES = "Frames that the picture and the cost are for; the sampler decides on the video's length."
 SAVINGS = (
@@ -43,6 +48,13 @@ def schedule_outputs() -> list[io.Output]:
         io.Image.Output(display_name="picture", tooltip="Noise levels over frames (across) and passes (down)."),
         io.String.Output(display_name="cost", tooltip="Passes and frame evaluations before anything is computed."),
     ]
+
+
+def context_noise_input(tooltip: str) -> io.Input:
+    """Graphs that were saved without it get its default."""
+    return io.Float.Input(
+        "context_noise", default=embedded.CONTEXT_NOISE, min=0.0, max=0.9, step=0.05, optional=True, tooltip=tooltip
+    )
 
 
 def priced(plan: Plan, frames: int) -> io.NodeOutput:
@@ -77,18 +89,28 @@ class AVGenBlockSchedule(io.ComfyNode):
                     "on_prompt_change", options=options(OnSwitch), default=OnSwitch.RECACHE.value, tooltip=SWITCH
                 ),
                 io.Int.Input("frames", default=64, min=1, max=100_000, tooltip=FRAMES),
+                context_noise_input(CONTEXT_NOISE),
             ],
             outputs=schedule_outputs(),
         )
 
     @classmethod
     def execute(
-        cls, steps: int, shift: float, block: int, window: int, sink: int, on_prompt_change: str, frames: int
+        cls,
+        steps: int,
+        shift: float,
+        block: int,
+        window: int,
+        sink: int,
+        on_prompt_change: str,
+        frames: int,
+        context_noise: float = embedded.CONTEXT_NOISE,
     ) -> io.NodeOutput:
         plan = BlockPlan(
             flow_sigmas(steps, shift),
             block=block,
             window=Window(window, sink),
+            context_timestep=1000 * context_noise,
             on_switch=chosen(OnSwitch, "on_prompt_change", on_prompt_change),
         )
         return priced(plan, frames)
@@ -138,6 +160,7 @@ class AVGenAsynchronousSchedule(io.ComfyNode):
                     tooltip="Connect an AR-Diffusion model, which has noise levels and a window of its own; its steps "
                     "must divide 1000. Without it: a causal model such as the embedded one.",
                 ),
+                context_noise_input(CONTEXT_NOISE + CAUSAL),
             ],
             outputs=schedule_outputs(),
         )
@@ -155,6 +178,7 @@ class AVGenAsynchronousSchedule(io.ComfyNode):
         frames: int,
         savings: str = Savings.NONE.value,
         model: host.HostModel | None = None,
+        context_noise: float = embedded.CONTEXT_NOISE,
     ) -> io.NodeOutput:
         settings = AsynchronousSettings(
             steps,
@@ -165,5 +189,6 @@ class AVGenAsynchronousSchedule(io.ComfyNode):
             sink=sink,
             on_switch=chosen(OnSwitch, "on_prompt_change", on_prompt_change),
             savings=chosen(Savings, "savings", savings),
+            context_noise=context_noise,
         )
         return priced(model.system.asynchronous_plan(settings) if model else settings.causal_plan(), frames)

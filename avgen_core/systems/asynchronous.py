@@ -20,7 +20,7 @@ from ..plan import (
 class AsynchronousSettings:
     """`difference` steps between neighbouring frames; `frames` None keeps the video open for exact extension.
 
-    shift, sink and on_switch are for strictly causal flow models, savings for the released AR-Diffusion.
+    shift, sink, on_switch and context_noise (0..1) are for strictly causal flow models, savings for the released AR-Diffusion.
     """
 
     steps: int
@@ -31,6 +31,7 @@ class AsynchronousSettings:
     sink: int = 0
     on_switch: OnSwitch = OnSwitch.RECACHE
     savings: Savings = Savings.NONE
+    context_noise: float = 0.0
 
     def causal_plan(self) -> AsynchronousPlan:
         """For strictly causal flow models, in which both savings are exact and always made.
@@ -47,6 +48,7 @@ class AsynchronousSettings:
             self.difference,
             frames=self.frames,
             window=Window(self.window, self.sink),
+            context_timestep=1000 * self.context_noise,
             on_switch=self.on_switch,
         )
 
