@@ -20,7 +20,8 @@ from ..plan import (
 class AsynchronousSettings:
     """`difference` steps between neighbouring frames; `frames` None keeps the video open for exact extension.
 
-    shift, sink, on_switch and context_noise (0..1) are for strictly causal flow models, savings for the released AR-Diffusion.
+    shift, sink, on_switch and context_noise (0..1) are for strictly causal flow models, savings for the released
+    AR-Diffusion.
     """
 
     steps: int
