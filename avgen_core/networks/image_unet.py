@@ -17,8 +17,8 @@ class ImageUNetConfig:
     """
 
     latent_channels: int = 16
-    widths: tuple[int, ...] = (64, 128, 192)
-    layers: int = 1
+    widths: tuple[int, ...] = (64, 128)
+    layers: int = 2
     heads: int = 4
     text_dim: int = 128
 
