@@ -1,8 +1,8 @@
 """ARLON's latent VQ-VAE: latent frames of a video model to a coarse grid of codes, and back to coarse latents.
 
 arXiv 2410.20502. A code stands for `time` latent frames and `space` x `space` cells. Groups of frames never overlap;
-the encoder sees each group alone, the decoder a group and the ones before it, so that a video may be encoded and decoded
-piece by piece. Widths, codebook and losses are not in our sources; these are our own (`docs/arlon.md`).
+the encoder sees each group alone, the decoder a group and the ones before it, so that a video may be coded piece by
+piece. Widths, codebook and losses are not in our sources; these are our own (`docs/arlon.md`).
 """
 
 from __future__ import annotations
@@ -167,8 +167,8 @@ class LatentVQVAE(nn.Module):
     def encode(self, latents: Tensor, *, first: int = 0) -> Tensor:
         """Latents (B, C, F, H, W), from the first frame of a group on, to codes (B, G, h, w).
 
-        `first`: number of the first group in its video. A last group that is not full is filled with the last frame, and
-        borders with their cells.
+        `first`: number of the first group in its video. A last group that is not full is filled with the last frame,
+        and borders with their cells.
         """
         return self.codebook.nearest(self.features(latents, first=first))
 
