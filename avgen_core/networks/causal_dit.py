@@ -62,6 +62,13 @@ class KeyValueCache(Protocol):
         """Offer keys and values of this pass's frames; the cache keeps those that are committed."""
 
 
+class Injected(Protocol):
+    """What is added to the states after self-attention (ARLON's semantic injection)."""
+
+    def __call__(self, layer: int, x: Tensor) -> Tensor:
+        """States (B, F, tokens, dim) of a layer to the same."""
+
+
 @dataclass(frozen=True)
 class TextKeys:
     """Cross-attention keys and values of P prompts, one pair a layer, each (P, text_len, heads, head_dim)."""
@@ -120,6 +127,7 @@ class FrameContext:
     prompt_of_frame: Tensor  # (B, F) index into the prompts of TextKeys
     cache: KeyValueCache | None
     context_rotation: tuple[Tensor, Tensor] | None
+    injected: Injected | None
 
 
 class Block(nn.Module):
@@ -147,6 +155,8 @@ class Block(nn.Module):
         )
         h = (self.norm1(x) * (1 + scale1) + shift1).type_as(x)
         x = (x + self._self_attention(h, frames) * gate1).type_as(x)
+        if frames.injected is not None:
+            x = frames.injected(self.layer, x)
         x = x + self._cross_attention(self.norm3(x), text, frames)
         h = (self.norm2(x) * (1 + scale2) + shift2).type_as(x)
         return (x + self.ffn(h) * gate2).type_as(x)
@@ -245,6 +255,7 @@ class CausalDiT(nn.Module):
         positions: Tensor | None = None,
         groups: Tensor | None = None,
         cache: KeyValueCache | None = None,
+        injected: Injected | None = None,
     ) -> Tensor:
         """Velocity (B, C, F, H, W) of `latents` (B, C, F, H, W).
 
@@ -255,6 +266,7 @@ class CausalDiT(nn.Module):
             positions: (F,) rotary position of each frame; default 0..F-1.
             groups: (F,) causal group of each frame; default: all frames see each other.
             cache: earlier frames, all of them visible; receives the keys and values of these frames.
+            injected: guidance of these frames.
         """
         batch, _, count, height, width = latents.shape
         patch = self.config.patch_size
@@ -274,6 +286,7 @@ class CausalDiT(nn.Module):
             prompt_of_frame=prompt_of_frame,
             cache=cache,
             context_rotation=None if context is None else rotation(context, rows, columns, head_dim),
+            injected=injected,
         )
         x = rearrange(self.patch_embedding(latents), "b d f h w -> b f (h w) d")
         sinusoid = timestep_sinusoid(timesteps, self.config.freq_dim).to(x)
