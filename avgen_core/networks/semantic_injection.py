@@ -34,6 +34,9 @@ class SemanticInjectionConfig:
     adapter_dim: int = 256
     kind: InjectionKind = InjectionKind.ADAPTIVE_NORM
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", InjectionKind(self.kind))  # a file's header holds its text
+
     @property
     def modulations(self) -> int:
         """Vectors of `dim` that guide one token: scale, shift and gate, or features and gate."""

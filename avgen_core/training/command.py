@@ -20,7 +20,7 @@ from ..networks.causal_dit import CausalDiTConfig
 from ..networks.image_autoencoder import ImageAutoencoder, ImageAutoencoderConfig
 from ..networks.text_encoder import TextEncoderConfig
 from ..systems.embedded import AUTOENCODER, CAUSAL_DIT, FOLDER, TEXT_ENCODER, load_embedded
-from . import ar_command, art_v_command
+from . import ar_command, arlon_command, art_v_command
 from .autoencoder import train_autoencoder
 from .causal_dit import TextToVideo, train_causal_dit
 from .corpus import CorpusSpec, render_corpus
@@ -80,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--decoder-only", action="store_true", help="autoencoder: leave the encoder as it is")
     ar_command.add_arguments(parser)
     art_v_command.add_arguments(parser)
+    arlon_command.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -186,4 +187,5 @@ STEPS = {
     "few-steps": _train_few_steps,
     **ar_command.STEPS,
     **art_v_command.STEPS,
+    **arlon_command.STEPS,
 }
