@@ -12,31 +12,46 @@ from .sigmas import check_sigmas, next_sigmas
 
 @dataclass(frozen=True)
 class SegmentPlan:
-    """Segments of `segment` frames denoised as a whole; each begins with the last `tail` frames of the one before.
+    """Segments of `segment` frames denoised as a whole; each begins with the last `overlap` frames of the one before.
 
-    The tail is shown clean. `token_span` of a pass names the frames whose semantic tokens guide it (ARLON).
+    These are shown clean. `token_span` of a pass names the frames whose semantic tokens guide it (ARLON).
     """
 
     sigmas: tuple[float, ...]
     segment: int
-    tail: int
+    overlap: int
     given: int = 0
 
     def __post_init__(self) -> None:
         check_sigmas(self.sigmas)
-        if not 0 <= self.tail < self.segment:
+        if not 0 <= self.overlap < self.segment:
             raise PlanError(
-                f"the tail must be 0..{self.segment - 1} frames of a segment of {self.segment}, got {self.tail}"
+                f"the overlap must be 0..{self.segment - 1} frames of a segment of {self.segment}, got {self.overlap}"
             )
-        if self.given not in (0, self.tail):
-            raise PlanError(f"a segment continues exactly {self.tail} given frames (its tail), got {self.given}")
+        if self.given not in (0, self.overlap):
+            raise PlanError(f"a segment continues exactly {self.overlap} given frames (its overlap), got {self.given}")
+
+    @property
+    def block(self) -> int:
+        """The fewest frames that a video can begin with."""
+        return max(1, self.overlap)
+
+    def snapped(self, frames: int) -> int:
+        """The smallest number of frames >= `frames` that ends with a segment."""
+        new = self.segment - self.overlap
+        first = self.segment - self.given
+        return self.given + first + max(0, -(-(frames - self.given - first) // new)) * new
+
+    def tail(self, available: int) -> int:
+        """How many of the last of `available` frames can be given."""
+        return self.overlap if available >= self.overlap else 0
 
     def passes(self, changed: Changed = never) -> Iterator[Pass]:
         start, shown = 0, self.given
         while True:
             frames = range(start, start + self.segment)
             yield from self._segment(frames, shown)
-            start, shown = frames.stop - self.tail, self.tail
+            start, shown = frames.stop - self.overlap, self.overlap
 
     def _segment(self, frames: range, shown: int) -> Iterator[Pass]:
         clean = tuple(
@@ -51,7 +66,7 @@ class SegmentPlan:
                 (*clean, *queries),
                 token_span=(frames.start, frames.stop),
                 emits=(*(given if index == 0 else ()), *(fresh if index == last else ())),
-                evicts=tuple(range(frames.start, frames.stop - self.tail)) if index == last else (),
+                evicts=tuple(range(frames.start, frames.stop - self.overlap)) if index == last else (),
             )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
 from ..plan import Pass, Plan
 from .cache import FrameCache
+from .noise import NoiseSource
 from .process import Process
 
 PromptMix = tuple[tuple[str, float], ...]
@@ -46,7 +47,8 @@ class Request:
     """One pass for the network: `latents` (F, C, H, W) in the order of the queries.
 
     prompts: for each guidance branch, the prompt mix of each query. Stored frames enter `cache`. references: the frames
-    that `step.references` names.
+    that `step.references` names. noise: for draws of the denoiser's own; memory: what it has to remember from pass to
+    pass, tensors under names without dots, which are part of the run's state.
     """
 
     step: Pass
@@ -54,6 +56,8 @@ class Request:
     prompts: tuple[tuple[PromptMix, ...], ...]
     cache: FrameCache
     references: tuple[ReferenceFrame, ...] = ()
+    noise: NoiseSource | None = None
+    memory: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Denoiser(Protocol):

@@ -93,7 +93,8 @@ class Executor:
         mixes = [self._mix(query.prompt_at) for query in step.queries]
         prompts = tuple(zip(*mixes, strict=True))
         references = tuple(self._reference(step.queries[0].frame, reference) for reference in step.references)
-        predictions = self.denoiser.predict(Request(step, torch.stack(before), prompts, state.cache, references))
+        request = Request(step, torch.stack(before), prompts, state.cache, references, self.noise, state.memory)
+        predictions = self.denoiser.predict(request)
         moved = self.denoiser.process.moved
         for query, latent, prediction in zip(step.queries, before, predictions, strict=True):
             state.latents[query.frame] = moved(query, latent, prediction, self.noise)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ..plan import AsynchronousPlan, BlockPlan, PlanError, ReferencePlan, WindowedAsynchronousPlan
+from ..plan import AsynchronousPlan, BlockPlan, PlanError, ReferencePlan, SegmentPlan, WindowedAsynchronousPlan
 from ..prompts import PromptSchedule, Segment
 from .denoiser import Denoiser
 from .executor import EMPTY_PROMPT, Prompts
@@ -15,7 +15,7 @@ from .files import RunError
 from .run import Join, Recipe, Run
 from .state import State
 
-RunPlan = BlockPlan | AsynchronousPlan | WindowedAsynchronousPlan | ReferencePlan
+RunPlan = BlockPlan | AsynchronousPlan | WindowedAsynchronousPlan | ReferencePlan | SegmentPlan
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,14 @@ from .files import RunError, written_whole
 
 @dataclass
 class State:
-    """`passes`: passes done; `emitted`: frames finished; `latents`: frames in work or still visible, (C, H, W)."""
+    """`passes`: passes done; `emitted`: frames finished; `latents`: frames in work or still visible, (C, H, W);
+    `memory`: what the denoiser has to remember, by its own names."""
 
     passes: int = 0
     emitted: int = 0
     latents: dict[int, Tensor] = field(default_factory=dict)
     cache: FrameCache = field(default_factory=FrameCache)
+    memory: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def begun(self) -> int:
@@ -29,7 +31,8 @@ class State:
 
     @property
     def bytes(self) -> int:
-        return self.cache.bytes + sum(latent.nbytes for latent in self.latents.values())
+        held = (*self.latents.values(), *self.memory.values())
+        return self.cache.bytes + sum(tensor.nbytes for tensor in held)
 
     def save(self, path: Path) -> None:
         """Write as one safetensors file, which takes its name only when it is complete."""
@@ -37,6 +40,8 @@ class State:
         for frame, keys in self.cache.keys.items():
             tensors[f"keys.{frame}"] = keys.contiguous()
             tensors[f"values.{frame}"] = self.cache.values[frame].contiguous()
+        for name, tensor in self.memory.items():
+            tensors[f"memory.{name}"] = tensor.contiguous()
         with written_whole(path) as partial:
             save_file(tensors, partial, {"passes": str(self.passes), "emitted": str(self.emitted)})
 
@@ -49,6 +54,9 @@ class State:
                 state = cls(int(metadata["passes"]), int(metadata["emitted"]))
                 for name in file.keys():  # noqa: SIM118 - safe_open is not a mapping
                     kind, frame = name.split(".")
+                    if kind == "memory":
+                        state.memory[frame] = file.get_tensor(name)
+                        continue
                     store = {"latent": state.latents, "keys": state.cache.keys, "values": state.cache.values}[kind]
                     store[int(frame)] = file.get_tensor(name)
         except (SafetensorError, KeyError, ValueError, OSError) as error:

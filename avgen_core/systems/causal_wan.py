@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..networks.causal_dit import CausalDiT, TextKeys
+from ..networks.causal_dit import CausalDiT, Injected, TextKeys
 from ..plan import Action, AsynchronousPlan, BlockPlan
 from ..rollout.cache import CacheView
 from ..rollout.denoiser import FrameGrid, PromptMix, Request
@@ -62,10 +62,15 @@ class CausalWanDenoiser:
             positions=torch.tensor([q.position for q in queries], dtype=torch.float64, device=device),
             groups=torch.tensor([q.group for q in queries], device=device),
             cache=view,
+            injected=self._guidance(request),
         )
         view.store()
         flow = flow.float().transpose(1, 2).to(request.latents.device)
         return flow[0] if self.branches == 1 else torch.lerp(flow[1], flow[0], self.guidance)
+
+    def _guidance(self, request: Request) -> Injected | None:
+        """What guides the frames of a pass beside the text."""
+        return None
 
     def _text(self, prompts: tuple[tuple[PromptMix, ...], ...]) -> tuple[TextKeys, Tensor]:
         """Keys of the distinct mixes, and the index of each branch's and frame's mix (branches, F)."""

@@ -8,7 +8,7 @@ import pytest
 
 from avgen_core.plan import Action, PlanError, SegmentPlan, cost, flow_sigmas
 
-PLAN = SegmentPlan(flow_sigmas(3), segment=8, tail=2)
+PLAN = SegmentPlan(flow_sigmas(3), segment=8, overlap=2)
 
 
 def test_the_first_segment_is_all_new():
@@ -38,6 +38,13 @@ def test_a_given_tail_is_continued():
     assert [step.emits for step in (first, second, third)] == [(0, 1), (), tuple(range(2, 8))]
 
 
+def test_lengths_end_with_segments():
+    assert [PLAN.snapped(frames) for frames in (1, 8, 9, 14, 15)] == [8, 8, 14, 14, 20]
+    given = SegmentPlan(flow_sigmas(3), 8, 2, given=2)
+    assert [given.snapped(frames) for frames in (3, 8, 9)] == [8, 8, 14]
+    assert (PLAN.tail(1), PLAN.tail(30)) == (0, 2)
+
+
 def test_cost():
     assert (cost(PLAN, 8).passes, cost(PLAN, 9).passes, cost(PLAN, 20).passes) == (3, 6, 9)
 
@@ -45,12 +52,12 @@ def test_cost():
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ({"tail": 8}, r"the tail must be 0\.\.7 frames of a segment of 8, got 8"),
-        ({"tail": -1}, r"the tail must be 0\.\.7 frames of a segment of 8, got -1"),
-        ({"given": 3}, r"continues exactly 2 given frames \(its tail\), got 3"),
+        ({"overlap": 8}, r"the overlap must be 0\.\.7 frames of a segment of 8, got 8"),
+        ({"overlap": -1}, r"the overlap must be 0\.\.7 frames of a segment of 8, got -1"),
+        ({"given": 3}, r"continues exactly 2 given frames \(its overlap\), got 3"),
         ({"sigmas": (0.1, 0.9)}, "noise levels must fall"),
     ],
 )
 def test_faults_are_named(fault, message):
     with pytest.raises(PlanError, match=message):
-        SegmentPlan(**{"sigmas": flow_sigmas(3), "segment": 8, "tail": 2, **fault})
+        SegmentPlan(**{"sigmas": flow_sigmas(3), "segment": 8, "overlap": 2, **fault})

@@ -1,0 +1,183 @@
+"""ARLON through the executor: codes are made ahead of the frames, guide them, and are part of a run's state."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from avgen_core.networks.causal_dit import CausalDiT, CausalDiTConfig
+from avgen_core.networks.latent_vqvae import LatentVQVAE, LatentVQVAEConfig
+from avgen_core.networks.semantic_injection import SemanticInjection, SemanticInjectionConfig
+from avgen_core.networks.token_transformer import TokenTransformer, TokenTransformerConfig
+from avgen_core.plan import AsynchronousPlan, BlockPlan, SegmentPlan, Window, flow_sigmas
+from avgen_core.prompts import PromptSchedule, Segment
+from avgen_core.rollout.executor import Executor, Prompts
+from avgen_core.rollout.generate import Order, generate, prepare
+from avgen_core.rollout.noise import SeededNoise
+from avgen_core.rollout.state import State
+from avgen_core.systems.arlon import ArlonDenoiser, ArlonParts, GuidanceStrength, TokenTrack
+from avgen_core.systems.causal_wan import CausalWanDenoiser
+from avgen_core.systems.token_writer import TokenSampling, TokenWriter, written_codes
+
+DIT = CausalDiTConfig(
+    dim=24, ffn_dim=32, num_heads=2, num_layers=4, in_dim=3, out_dim=3, text_dim=6, text_len=5, freq_dim=8
+)
+CODER = LatentVQVAEConfig(3, time=2, space=2, codes=20, code_dim=4, width=16, blocks=1)
+WRITER = TokenTransformerConfig(codes=20, cells=4, dim=24, heads=2, layers=2, ffn_dim=32, text_dim=6, window=3)
+BLOCKS = BlockPlan(flow_sigmas(3), block=4, window=Window(8))
+PLANS = (
+    BLOCKS,
+    BlockPlan(flow_sigmas(2), block=3, window=Window(9)),
+    AsynchronousPlan(flow_sigmas(3), 1, window=Window(8)),
+    SegmentPlan(flow_sigmas(2), 6, 2),
+)
+PROMPTS = Prompts(PromptSchedule((Segment(0, "a cat"), Segment(8, "a dog"))))
+
+
+def encode_text(text: str) -> torch.Tensor:
+    return torch.randn(5, 6, generator=torch.Generator().manual_seed(len(text) + sum(map(ord, text))))
+
+
+def parts(sampling: TokenSampling, trained: bool) -> ArlonParts:
+    torch.manual_seed(0)
+    injection = SemanticInjection(SemanticInjectionConfig(3, 24, (0, 1), adapter_dim=16)).eval()
+    if trained:
+        for linear in injection.modulations:
+            torch.nn.init.normal_(linear.weight, std=0.3)
+    writer = TokenWriter(TokenTransformer(WRITER).eval(), encode_text, sampling)
+    return ArlonParts(LatentVQVAE(CODER).eval(), writer, injection)
+
+
+def dit() -> CausalDiT:
+    torch.manual_seed(1)
+    return CausalDiT(DIT).eval()
+
+
+def denoiser(*, trained: bool = True, sampling: TokenSampling | None = None, guidance: float = 2.0, **settings):
+    return ArlonDenoiser(
+        dit(),
+        encode_text,
+        parts(sampling or TokenSampling(), trained),
+        fingerprint="arlon",
+        latent_shape=(3, 4, 4),
+        guidance=guidance,
+        **settings,
+    )
+
+
+def executor(plan=BLOCKS, state: State | None = None, given=None, **settings) -> Executor:
+    return Executor(denoiser(**settings), plan, PROMPTS, SeededNoise(0), state, given)
+
+
+def video(frames: int, plan=BLOCKS, **settings) -> torch.Tensor:
+    work = executor(plan, **settings)
+    return torch.cat([done.finished for done in work.run(frames)])[:frames]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_untrained_the_video_is_the_dits_own(plan):
+    plain = CausalWanDenoiser(dit(), encode_text, fingerprint="dit", latent_shape=(3, 4, 4), guidance=2.0)
+    plain.plans = ArlonDenoiser.plans
+    work = Executor(plain, plan, PROMPTS, SeededNoise(0))
+    expected = torch.cat([done.finished for done in work.run(12)])[:12]
+    assert torch.equal(video(12, plan, trained=False), expected)
+    assert not torch.allclose(video(12, plan), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_state_from_disk_goes_on_with_the_same_bits(plan, tmp_path):
+    whole = video(18, plan)
+    work, finished = executor(plan), []
+    for done in work.run(18):
+        finished.append(done.finished)
+        work.state.save(tmp_path / "state.safetensors")
+        work = executor(plan, State.load(tmp_path / "state.safetensors"))
+        break
+    finished += [done.finished for done in work.run(18)]
+    assert torch.equal(torch.cat(finished)[:18], whole)
+
+
+def test_an_extended_run_is_one_longer_run(tmp_path):
+    model = denoiser()
+
+    def order(frames: int, parent=None) -> Order:
+        return Order(BLOCKS, Prompts(PromptSchedule((Segment(0, "a cat"),))), frames, 0, 8.0, 2.0, parent=parent)
+
+    longer = generate(model, prepare(model, order(16)), tmp_path / "longer")
+    first = generate(model, prepare(model, order(8)), tmp_path / "first")
+    second = generate(model, prepare(model, order(8, first)), tmp_path / "second")
+    assert torch.equal(second.latents(0, 16), longer.latents(0, 16))
+    assert torch.equal(second.state().memory["codes"], longer.state().memory["codes"])
+
+
+def test_codes_are_a_group_ahead_and_the_window_of_keys_is_bounded():
+    work = executor()
+    for done in work.run(40):
+        needed = max(query.frame for query in done.step.queries) // CODER.time + 1
+        assert len(written_codes(work.state.memory)) == needed
+        assert len(work.state.memory["groups"]) <= WRITER.window * WRITER.cells
+
+
+def test_codes_do_not_depend_on_the_plan():
+    """They are drawn by name, and written under the prompt of their group's first frame."""
+    found = []
+    for plan in PLANS[:1] + PLANS[2:]:
+        work = executor(plan)
+        list(work.run(14))
+        found.append(work.state.memory["codes"][:6])
+    assert all(torch.equal(codes, found[0]) for codes in found)
+
+
+def test_codes_follow_the_prompt_from_its_first_group_on():
+    other = Executor(denoiser(), BLOCKS, Prompts(PromptSchedule((Segment(0, "a cat"),))), SeededNoise(0))
+    work = executor()
+    list(work.run(16)), list(other.run(16))
+    mine, theirs = work.state.memory["codes"], other.state.memory["codes"]
+    assert torch.equal(mine[:4], theirs[:4]) and not torch.equal(mine[4:], theirs[4:])
+
+
+def test_a_track_guides_in_place_of_written_codes_and_is_repeated():
+    codes = torch.randint(20, (3, 2, 2), generator=torch.Generator().manual_seed(5))
+    work = executor(track=TokenTrack(codes))
+    list(work.run(16))
+    assert torch.equal(work.state.memory["codes"], codes.flatten(1).repeat(3, 1)[:8].int())
+    assert not torch.allclose(video(8, track=TokenTrack(codes)), video(8), atol=1e-3)
+
+
+def test_given_frames_have_their_own_codes():
+    given = torch.randn(4, 3, 4, 4, generator=torch.Generator().manual_seed(6))
+    plan = BlockPlan(flow_sigmas(3), block=4, window=Window(8), given=4)
+    work = executor(plan, given=given)
+    list(work.run(8))
+    expected = work.denoiser.parts.coder.encode(given.transpose(0, 1)[None])[0].flatten(1)
+    assert torch.equal(work.state.memory["codes"][:2].long(), expected)
+
+
+def test_strength_zero_is_the_dit_alone():
+    assert torch.equal(video(8, strength=GuidanceStrength(0.0, 0.0)), video(8, trained=False))
+    early = video(8, strength=GuidanceStrength(1.0, 0.0))
+    assert not torch.allclose(early, video(8), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "allowed"),
+    [
+        (TokenSampling(temperature=0.0), {3}),
+        (TokenSampling(top_k=2), {3, 1}),
+        (TokenSampling(top_p=0.6), {3, 1}),
+        (TokenSampling(top_p=0.4), {3}),
+        (TokenSampling(), {0, 1, 2, 3}),
+    ],
+)
+def test_only_likely_codes_are_drawn(sampling, allowed):
+    logits = torch.tensor([0.1, 0.3, 0.1, 0.5]).log()
+    generator = torch.Generator().manual_seed(7)
+    drawn = [sampling.draw(logits, torch.randn((), generator=generator)) for _ in range(2000)]
+    assert set(drawn) == allowed
+    if allowed == {0, 1, 2, 3}:
+        assert drawn.count(3) / 2000 == pytest.approx(0.5, abs=0.04)
+
+
+def test_sampling_out_of_range_is_refused():
+    with pytest.raises(ValueError, match="top_p 0 to 1"):
+        TokenSampling(top_p=0.0)
