@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from ..systems.embedded import FOLDER, load_embedded
+from ..systems.embedded_arlon import load_embedded_arlon
 from ..systems.embedded_art_v import load_embedded_art_v
 from ..systems.many_videos import Model
 from .classifier import load_classifier
@@ -22,7 +23,11 @@ from .report import table
 from .sheet import write_sheet
 from .trial import Settings, Trial
 
-SYSTEMS: dict[str, Callable[[Path], Model]] = {"embedded": load_embedded, "artv": load_embedded_art_v}
+SYSTEMS: dict[str, Callable[[Path], Model]] = {
+    "embedded": load_embedded,
+    "artv": load_embedded_art_v,
+    "arlon": load_embedded_arlon,
+}
 QUICK = {"clips": 4, "switch_clips": 2, "switch_at": 12, "long_frames": 64, "long_clips": 1, "steps": 4}
 
 

@@ -6,7 +6,9 @@ block enters the keys and values that are cached of it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +19,7 @@ from ..networks.semantic_injection import Guidance, SemanticInjection
 from ..plan import Action, AsynchronousPlan, BlockPlan, Query, SegmentPlan
 from ..rollout.denoiser import Request
 from .causal_wan import CausalWanDenoiser
-from .token_writer import Memory, TokenWriter, written_codes
+from .token_writer import Memory, TokenWriter, VideoPrompts, written_codes
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,63 @@ class ArlonParts:
     injection: SemanticInjection
 
 
+class CodeGuidance:
+    """From a pass to the guidance of its frames, for one video or several in lockstep."""
+
+    def __init__(self, parts: ArlonParts, size: tuple[int, int], track: TokenTrack | None, strength: GuidanceStrength):
+        """`size`: height and width of the latents; `track`: codes in place of written ones."""
+        self.parts, self.size, self.track, self.strength = parts, size, track, strength
+        self._coarse: tuple[tuple[int, ...], Tensor] | None = None
+
+    def of(self, request: Request, prompts: Callable[[int], tuple[VideoPrompts, ...]], repeats: int = 1) -> Guidance:
+        """`prompts` of each video for a row of the pass; `repeats`: rows of the network's batch a video."""
+        queries = request.step.queries
+        self._make_codes(request, prompts)
+        strength = torch.tensor([self.strength.at(_sigma(query)) for query in queries])
+        coarse = self._coarse_latents(tuple(query.frame for query in queries), request.memory)
+        weight = self.parts.injection.project.weight
+        return self.parts.injection(coarse.to(weight).repeat(repeats, 1, 1, 1, 1), strength=strength.to(weight.device))
+
+    def _make_codes(self, request: Request, prompts: Callable[[int], tuple[VideoPrompts, ...]]) -> None:
+        """The codes of all groups up to that of the pass's last frame, each under the prompt of its first frame."""
+        config, writer, frames = self.parts.coder.config, self.parts.writer, [q.frame for q in request.step.queries]
+        for group in range(len(written_codes(request.memory)), config.group_of(max(frames)) + 1):
+            row = next(row for row, frame in enumerate(frames) if frame >= config.frames_of(group))
+            codes = self._codes_there_are(group, request)
+            if codes is None:
+                writer.write(prompts(row), request.memory, request.noise)
+            else:
+                writer.follow(codes, prompts(row), request.memory)
+
+    def _codes_there_are(self, group: int, request: Request) -> Tensor | None:
+        """Codes (videos, cells) of frames that were given, or of the track; None where they are to be written."""
+        config = self.parts.coder.config
+        wanted = range(config.frames_of(group), config.frames_of(group + 1))
+        shown = {q.frame: row for row, q in enumerate(request.step.queries) if q.action in (Action.COMMIT, Action.KEEP)}
+        if all(frame in shown for frame in wanted):
+            latents = request.latents[[shown[frame] for frame in wanted]]
+            videos = latents.reshape(len(wanted), -1, *latents.shape[-3:]).permute(1, 2, 0, 3, 4)
+            weight = self.parts.injection.project.weight
+            return self.parts.coder.encode(videos.to(weight), first=group)[:, 0].flatten(1).cpu()
+        return None if self.track is None else self.track.group(group)[None]
+
+    def _coarse_latents(self, frames: tuple[int, ...], memory: Memory) -> Tensor:
+        """Coarse latents (videos, C, F, H, W) of the frames of a pass; a block's are decoded once for its steps."""
+        if self._coarse is None or self._coarse[0] != frames:
+            self._coarse = frames, self._decoded(frames, memory)
+        return self._coarse[1]
+
+    def _decoded(self, frames: tuple[int, ...], memory: Memory) -> Tensor:
+        coder, config = self.parts.coder, self.parts.coder.config
+        groups = range(config.group_of(min(frames)), config.group_of(max(frames)) + 1)
+        first = max(0, groups.start - coder.lead)
+        codes = memory["codes"][first : groups.stop].transpose(0, 1).long()
+        codes = codes.unflatten(2, config.cells(*self.size)).to(coder.codebook.vectors.device)
+        begin = config.frames_of(first)
+        decoded = coder.decode(codes, config.frames_of(groups.stop) - begin, *self.size, first=first)
+        return decoded[:, :, [frame - begin for frame in frames]]
+
+
 class ArlonDenoiser(CausalWanDenoiser):
     """The causal DiT under the guidance of codes: with a cache, or segment by segment without the causal mask."""
 
@@ -62,78 +121,20 @@ class ArlonDenoiser(CausalWanDenoiser):
     def __init__(
         self,
         network: CausalDiT,
-        encode_text,
+        encode_text: Callable[[str], Tensor],
         parts: ArlonParts,
         *,
+        latent_shape: tuple[int, int, int],
         track: TokenTrack | None = None,
         strength: GuidanceStrength | None = None,
-        **settings,
+        **settings: Any,
     ) -> None:
         """`track`: codes in place of written ones; `settings` as in `CausalWanDenoiser`."""
-        super().__init__(network, encode_text, **settings)
-        self.parts, self.track, self.strength = parts, track, strength or GuidanceStrength()
-        self._coarse: tuple[tuple[int, ...], Tensor] | None = None
+        super().__init__(network, encode_text, latent_shape=latent_shape, **settings)
+        self.codes = CodeGuidance(parts, latent_shape[1:], track, strength or GuidanceStrength())
 
     def _guidance(self, request: Request) -> Guidance:
-        queries = request.step.queries
-        frames = tuple(query.frame for query in queries)
-        self._make_codes(request)
-        strength = torch.tensor([self.strength.at(_sigma(query)) for query in queries])
-        coarse = self._coarse_latents(frames, request.memory)
-        weight = self.parts.injection.project.weight
-        return self.parts.injection(coarse.to(weight), strength=strength.to(weight.device))
-
-    def _make_codes(self, request: Request) -> None:
-        """The codes of all groups up to that of the pass's last frame."""
-        config = self.parts.coder.config
-        last = config.group_of(max(query.frame for query in request.step.queries))
-        while len(written_codes(request.memory)) <= last:
-            group = len(written_codes(request.memory))
-            prompts = self._prompts_of(group, request)
-            given = self._given_latents(group, request)
-            if given is not None:
-                codes = self.parts.coder.encode(given, first=group)[0, 0].flatten().cpu()
-            elif self.track is not None:
-                codes = self.track.group(group)
-            else:
-                self.parts.writer.write(prompts, request.memory, request.noise)
-                continue
-            self.parts.writer.follow(codes, prompts, request.memory)
-
-    def _prompts_of(self, group: int, request: Request):
-        """The prompts of the group's first frame in the pass."""
-        first = self.parts.coder.config.frames_of(group)
-        rows = [row for row, query in enumerate(request.step.queries) if query.frame >= first]
-        return tuple(branch[rows[0]] for branch in request.prompts)
-
-    def _given_latents(self, group: int, request: Request) -> Tensor | None:
-        """Clean latents (1, C, F, H, W) of a group whose frames were all there before; None where they are made."""
-        config = self.parts.coder.config
-        wanted = range(config.frames_of(group), config.frames_of(group + 1))
-        shown = {q.frame: row for row, q in enumerate(request.step.queries) if q.action in (Action.COMMIT, Action.KEEP)}
-        if not all(frame in shown for frame in wanted):
-            return None
-        latents = request.latents[[shown[frame] for frame in wanted]]
-        weight = self.parts.injection.project.weight
-        return latents.transpose(0, 1)[None].to(weight)
-
-    def _coarse_latents(self, frames: tuple[int, ...], memory: Memory) -> Tensor:
-        """Coarse latents (1, C, F, H, W) of the frames of a pass; a block's are decoded once for all of its steps."""
-        if self._coarse is None or self._coarse[0] != frames:
-            self._coarse = frames, self._decoded(frames, memory)
-        return self._coarse[1]
-
-    def _decoded(self, frames: tuple[int, ...], memory: Memory) -> Tensor:
-        coder, (_, height, width) = self.parts.coder, self.latent_shape
-        config = coder.config
-        groups = range(config.group_of(min(frames)), config.group_of(max(frames)) + 1)
-        first = max(0, groups.start - coder.lead)
-        rows, columns = config.cells(height, width)
-        codes = memory["codes"][first : groups.stop].long().unflatten(1, (rows, columns))[None]
-        begin = config.frames_of(first)
-        count = config.frames_of(groups.stop) - begin
-        decoded = coder.decode(codes.to(coder.codebook.vectors.device), count, height, width, first=first)
-        return decoded[:, :, [frame - begin for frame in frames]]
+        return self.codes.of(request, lambda row: (tuple(branch[row] for branch in request.prompts),))
 
 
 def _sigma(query: Query) -> float:

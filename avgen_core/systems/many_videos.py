@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..media.decode import decode_latents
+from ..networks.causal_dit import Injected
 from ..plan import Action, AsynchronousPlan, BlockPlan, OnSwitch, ReferencePlan
 from ..prompts import PromptSchedule, Segment
 from ..rollout.cache import CacheView
@@ -22,8 +23,10 @@ from ..rollout.denoiser import FrameGrid, PromptMix, Request
 from ..rollout.executor import Executor
 from ..rollout.noise import SeededNoise
 from ..rollout.process import FlowMatching
+from .arlon import CodeGuidance
 from .art_v import ArtVDenoiser, ArtVModel, Guidance
 from .embedded import EmbeddedModel
+from .embedded_arlon import EmbeddedArlon
 
 OnProgress = Callable[[float], None]
 Prompt = str | PromptSchedule
@@ -108,6 +111,10 @@ class ManyDenoiser:
         wanted = torch.tensor([[self.index[text] for ((text, _),) in video] for video in prompts])
         return wanted if self.guidance == 1.0 else torch.cat([wanted, torch.full_like(wanted, self.index[""])])
 
+    def _guidance(self, request: Request, repeats: int) -> Injected | None:
+        """What guides the frames of a pass beside the text; `repeats`: rows of the batch a video."""
+        return None
+
     def predict(self, request: Request) -> Tensor:
         """Guided velocity (F, B, C, H, W)."""
         queries, prompt_of_frame = request.step.queries, self._prompt_of_frame(request.prompts)
@@ -123,12 +130,24 @@ class ManyDenoiser:
             positions=torch.tensor([q.position for q in queries], dtype=torch.float64),
             groups=torch.tensor([q.group for q in queries]),
             cache=view,
+            injected=self._guidance(request, rows // len(latents)),
         ).float()
         view.store()
         if self.guidance != 1.0:
             guided, plain = flow.chunk(2)
             flow = torch.lerp(plain, guided, self.guidance)
         return flow.permute(2, 0, 1, 3, 4)
+
+
+class ManyArlon(ManyDenoiser):
+    """ARLON on B videos in lockstep, each under its own prompts."""
+
+    def __init__(self, model: EmbeddedArlon, prompts: ManyPrompts, guidance: float) -> None:
+        super().__init__(model, prompts, guidance)
+        self.codes = CodeGuidance(model.parts, model.latent_shape[1:], model.track, model.strength)
+
+    def _guidance(self, request: Request, repeats: int) -> Injected:
+        return self.codes.of(request, lambda row: tuple((video[row],) for video in request.prompts), repeats)
 
 
 class ManyArtV(ArtVDenoiser):
@@ -151,8 +170,8 @@ class ManyArtV(ArtVDenoiser):
 
 def many_denoiser(model: Model, prompts: ManyPrompts, guidance: float) -> ManyDenoiser | ManyArtV:
     """What denoises many videos of a model."""
-    kind = ManyArtV if isinstance(model, ArtVModel) else ManyDenoiser
-    return kind(model, prompts, guidance)
+    kinds = {ArtVModel: ManyArtV, EmbeddedArlon: ManyArlon}
+    return kinds.get(type(model), ManyDenoiser)(model, prompts, guidance)
 
 
 def sample_latents(

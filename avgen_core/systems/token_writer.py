@@ -12,7 +12,7 @@ from ..networks.token_transformer import TextPrefix, TokenCache, TokenTransforme
 from ..rollout.denoiser import PromptMix
 from ..rollout.noise import NoiseSource
 
-KEPT_PREFIXES = 32  # as in `causal_wan`
+NO_PROMPT: PromptMix = (("", 1.0),)
 Memory = dict[str, Tensor]
 
 
@@ -54,11 +54,15 @@ class TokenSampling:
         return int(codes[min(place, len(codes) - 1)])
 
 
-class TokenWriter:
-    """Writes the codes of a video, in order. All that it knows of what it wrote is in a run's memory.
+VideoPrompts = tuple[PromptMix, ...]
+"""A video's positive prompt and, where there is one, its negative one."""
 
-    memory: codes (G, cells), all groups so far; keys, values (layers, B, heads, N, head_dim) and groups (N,) of those
-    in the window; B is 2 with guidance.
+
+class TokenWriter:
+    """Writes the codes of a video, or of several in lockstep. All it knows of what it wrote is in a run's memory.
+
+    memory: codes (G, videos, cells), all groups so far; keys, values (layers, rows, heads, N, head_dim) and groups (N,)
+    of those in the window. Rows are the videos, and with guidance the videos again under their negative prompts.
     """
 
     def __init__(
@@ -66,69 +70,77 @@ class TokenWriter:
     ) -> None:
         """`encode_text` gives one prompt's states (text_len, text_dim)."""
         self.network, self.encode_text, self.sampling = network, encode_text, sampling
-        self._prefixes: dict[tuple[PromptMix, ...], TextPrefix] = {}
+        self._prefix: tuple[tuple[VideoPrompts, ...], TextPrefix] | None = None
 
     @property
-    def branches(self) -> int:
+    def _branches(self) -> int:
         return 1 if self.sampling.guidance == 1.0 else 2
 
     @torch.no_grad()
-    def write(self, prompts: tuple[PromptMix, ...], memory: Memory, noise: NoiseSource) -> None:
-        """The next group's codes, under the positive prompt and, with guidance, the negative one."""
-        written, cache, prefix = written_codes(memory), _cache_of(memory), self._prefix(prompts)
-        group, cells = len(written), self.network.config.cells
-        last, codes = self._before(written), []
-        for cell in range(cells):
-            logits = self._step(group * cells + cell, last, prefix, cache)
-            last = self.sampling.draw(logits, noise.draw(group, "code", cell, (1,))[0])
-            codes.append(last)
-        self._remember(memory, torch.tensor([codes], dtype=torch.int32), cache)
+    def write(self, prompts: tuple[VideoPrompts, ...], memory: Memory, noise: NoiseSource) -> None:
+        """The next group's codes of each video."""
+        videos = len(prompts)
+
+        def drawn(group: int, cell: int, logits: Tensor) -> Tensor:
+            normal = noise.draw(group, "code", cell, (1,) if videos == 1 else (videos, 1)).view(videos)
+            return torch.tensor([self.sampling.draw(*pair) for pair in zip(logits, normal, strict=True)])
+
+        self._advance(prompts, memory, drawn)
 
     @torch.no_grad()
-    def follow(self, codes: Tensor, prompts: tuple[PromptMix, ...], memory: Memory) -> None:
-        """Take over codes (cells,) of the next group, as if it had written them."""
-        written, cache, prefix = written_codes(memory), _cache_of(memory), self._prefix(prompts)
-        last = self._before(written)
-        for cell, code in enumerate(codes.tolist()):
-            self._step(len(written) * len(codes) + cell, last, prefix, cache)
-            last = code
-        self._remember(memory, codes[None].to(torch.int32), cache)
+    def follow(self, codes: Tensor, prompts: tuple[VideoPrompts, ...], memory: Memory) -> None:
+        """Take over the next group's codes (videos, cells), as if it had written them."""
+        self._advance(prompts, memory, lambda group, cell, logits: codes[:, cell].long())
 
-    def _before(self, written: Tensor) -> int:
-        return int(written[-1, -1]) if len(written) else self.network.config.end
-
-    def _step(self, position: int, last: int, prefix: TextPrefix, cache: TokenCache) -> Tensor:
-        """Logits (codes,) of the code at `position`, guided; `<EOS>` is no choice, for the run says where it ends."""
-        device = self.network.head.weight.device
-        before = torch.full((self.branches, 1), last, device=device)
-        text_of = torch.zeros_like(before)
-        logits = self.network(before, torch.tensor([position], device=device), prefix, text_of, cache)
-        logits = logits[:, 0, :-1].float().cpu()
-        return logits[0] if len(logits) == 1 else torch.lerp(logits[1], logits[0], self.sampling.guidance)
-
-    def _remember(self, memory: Memory, codes: Tensor, cache: TokenCache) -> None:
-        memory["codes"] = torch.cat([written_codes(memory, codes.shape[1]), codes])
-        cache.forget(len(memory["codes"]) + 1 - self.network.config.window)
+    def _advance(self, prompts: tuple[VideoPrompts, ...], memory: Memory, choose: Callable[..., Tensor]) -> None:
+        """One group; `choose` gives the code of each video for a group, a cell and its logits (videos, codes)."""
+        config, device = self.network.config, self.network.head.weight.device
+        videos = len(prompts)
+        written, cache, prefix = (
+            written_codes(memory, videos, config.cells),
+            _cache_of(memory),
+            self._prefix_of(prompts),
+        )
+        group = len(written)
+        last = written[-1, :, -1].long() if group else torch.full((videos,), config.end)
+        codes = []
+        for cell in range(config.cells):
+            before = last.repeat(self._branches)[:, None].to(device)
+            position = torch.tensor([group * config.cells + cell], device=device)
+            logits = self.network(before, position, prefix, torch.zeros_like(before), cache)
+            last = choose(group, cell, self._guided(logits[:, 0].float().cpu()))
+            codes.append(last)
+        memory["codes"] = torch.cat([written, torch.stack(codes, dim=1).to(torch.int32)[None]])
+        cache.forget(group + 2 - config.window)
         memory["groups"] = cache.groups
         memory["keys"] = torch.stack([keys for keys, _ in cache.layers])
         memory["values"] = torch.stack([values for _, values in cache.layers])
 
-    def _prefix(self, prompts: tuple[PromptMix, ...]) -> TextPrefix:
-        """The positive prompt's, and the negative one's in the second row."""
-        wanted = prompts[: self.branches] if len(prompts) >= self.branches else (prompts[0], (("", 1.0),))
-        if wanted not in self._prefixes:
-            if len(self._prefixes) >= KEPT_PREFIXES:
-                self._prefixes.pop(next(iter(self._prefixes)))
+    def _guided(self, logits: Tensor) -> Tensor:
+        """(rows, codes + 1) to (videos, codes); `<EOS>` is no choice, for the run says where a video ends."""
+        logits = logits[:, :-1]
+        if self._branches == 1:
+            return logits
+        plain, guided = reversed(logits.chunk(2))
+        return torch.lerp(plain, guided, self.sampling.guidance)
+
+    def _prefix_of(self, prompts: tuple[VideoPrompts, ...]) -> TextPrefix:
+        """The positive prompts', then the negative ones'; the same for many groups."""
+        if self._prefix is None or self._prefix[0] != prompts:
+            mixes = [video[0] for video in prompts]
+            if self._branches == 2:
+                mixes += [video[1] if len(video) > 1 else NO_PROMPT for video in prompts]
+            distinct = list(dict.fromkeys(mixes))
+            states = [sum(share * self.encode_text(text).float() for text, share in mix) for mix in distinct]
             weight = self.network.head.weight
-            states = torch.stack([sum(share * self.encode_text(text).float() for text, share in mix) for mix in wanted])
-            rows = torch.arange(len(wanted), device=weight.device)[:, None]
-            self._prefixes[wanted] = self.network.prefix(states.to(weight)).of(rows)
-        return self._prefixes[wanted]
+            rows = torch.tensor([[distinct.index(mix)] for mix in mixes], device=weight.device)
+            self._prefix = prompts, self.network.prefix(torch.stack(states).to(weight)).of(rows)
+        return self._prefix[1]
 
 
-def written_codes(memory: Memory, cells: int = 0) -> Tensor:
-    """Codes (G, cells) in a run's memory, int32; G is 0 before the first."""
-    return memory.get("codes", torch.empty(0, cells, dtype=torch.int32))
+def written_codes(memory: Memory, videos: int = 1, cells: int = 0) -> Tensor:
+    """Codes (G, videos, cells) in a run's memory, int32; G is 0 before the first."""
+    return memory.get("codes", torch.empty(0, videos, cells, dtype=torch.int32))
 
 
 def _cache_of(memory: Memory) -> TokenCache:

@@ -16,7 +16,7 @@ from ..networks.semantic_injection import InjectionKind, SemanticInjection, Sema
 from ..networks.text_encoder import TextEncoder, TextEncoderConfig
 from ..networks.token_transformer import TokenTransformer, TokenTransformerConfig
 from ..systems.embedded import AUTOENCODER, CAUSAL_DIT, TEXT_ENCODER
-from ..systems.embedded_arlon import LATENT_VQVAE, SEMANTIC_INJECTION, TOKEN_TRANSFORMER
+from ..systems.embedded_arlon import LATENT_VQVAE, SEMANTIC_INJECTION, TOKEN_TRANSFORMER, dit_fingerprint
 from .causal_dit import TextToVideo
 from .latent_vqvae import train_latent_vqvae
 from .latents import LatentClips
@@ -42,8 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        help="arlon-injection: share of clips with uncertain codes (default: %(default)s)")  # fmt: skip
 
 
+FRAMES = 16  # of a training window, as for the DiT
 INJECTED: dict[str, Callable[[int], range]] = {
-    "first-half": lambda layers: range(layers // 2),
+    "first-half": lambda layers: range((layers + 1) // 2),
     "last-half": lambda layers: range(layers // 2, layers),
     "all": range,
 }
@@ -61,7 +62,9 @@ def train_vqvae(options: argparse.Namespace) -> None:
 
     def export(training: Training) -> None:
         state = training.average.state_dict()
-        save_weights(options.export / LATENT_VQVAE, "latent_vqvae", config, state, steps=training.step, encoder=encoder)
+        save_weights(
+            options.export / LATENT_VQVAE, "latent_vqvae", config, state, steps=training.step, made_for=encoder
+        )
 
     train_latent_vqvae(spec, LatentClips(options.data, encoder), LatentVQVAE(config), on_save=export)
 
@@ -72,7 +75,7 @@ def train_tokens(options: argparse.Namespace) -> None:
     coder, about = _coder(options.models / LATENT_VQVAE)
     text_encoder = _text_encoder(options.models)
     device = process_state(options.device).device
-    clips = LatentClips(options.data, about["encoder"])
+    clips = LatentClips(options.data, about["made_for"])
     side = clips.latents.shape[-1]
     rows, columns = coder.config.cells(side, side)
     config = TokenTransformerConfig(coder.config.codes, rows * columns, text_dim=text_encoder.config.dim)
@@ -83,12 +86,12 @@ def train_tokens(options: argparse.Namespace) -> None:
         return text_encoder(text_encoder.tokenize(prompts).to(device))
 
     spec = spec_of(options, steps=6000, batch=64, learning_rate=1e-3, ema_decay=0.998)
-    notes = {"codes": fingerprint(options.models / LATENT_VQVAE), "texts": fingerprint(options.models / TEXT_ENCODER)}
+    made_for = fingerprint(options.models / LATENT_VQVAE, options.models / TEXT_ENCODER)
 
     def export(training: Training) -> None:
         state = training.average.state_dict()
         path = options.export / TOKEN_TRANSFORMER
-        save_weights(path, "token_transformer", config, state, steps=training.step, **notes)
+        save_weights(path, "token_transformer", config, state, steps=training.step, made_for=made_for)
 
     codes = CodeClips(clips, coder.to(device), str(device))
     train_token_transformer(spec, codes, TokenTransformer(config), encode_texts, CodeRecipe(), on_save=export)
@@ -104,16 +107,17 @@ def train_injection(options: argparse.Namespace) -> None:
     config = SemanticInjectionConfig(dit.in_dim, dit.dim, layers, dit.patch_size, kind=InjectionKind(options.injection))
     recipe = InjectionRecipe(uncertain=options.uncertain)
     spec = spec_of(options, steps=2000, batch=24, learning_rate=1e-3, ema_decay=0.998)
-    notes = {"dit": fingerprint(options.models / TEXT_ENCODER, options.models / CAUSAL_DIT)}
+    made_for = dit_fingerprint(options.models)
 
     def export(training: Training) -> None:
         state = training.average.injection.state_dict()
         path = options.export / SEMANTIC_INJECTION
-        save_weights(path, "semantic_injection", config, state, steps=training.step, **notes)
+        save_weights(path, "semantic_injection", config, state, steps=training.step, made_for=made_for)
 
-    clips = LatentClips(options.data, about["encoder"])
+    clips = LatentClips(options.data, about["made_for"])
     model = GuidedVideo(video, coder, SemanticInjection(config))
-    train_semantic_injection(spec, clips, model, recipe, on_save=export)
+    frames = min(FRAMES, clips.clip_frames)
+    train_semantic_injection(spec, clips, model, recipe, frames=frames, on_save=export)
 
 
 def _coder(path: Path) -> tuple[LatentVQVAE, dict]:

@@ -140,7 +140,7 @@ def test_a_track_guides_in_place_of_written_codes_and_is_repeated():
     codes = torch.randint(20, (3, 2, 2), generator=torch.Generator().manual_seed(5))
     work = executor(track=TokenTrack(codes))
     list(work.run(16))
-    assert torch.equal(work.state.memory["codes"], codes.flatten(1).repeat(3, 1)[:8].int())
+    assert torch.equal(work.state.memory["codes"], codes.flatten(1)[:, None].repeat(3, 1, 1)[:8].int())
     assert not torch.allclose(video(8, track=TokenTrack(codes)), video(8), atol=1e-3)
 
 
@@ -149,8 +149,8 @@ def test_given_frames_have_their_own_codes():
     plan = BlockPlan(flow_sigmas(3), block=4, window=Window(8), given=4)
     work = executor(plan, given=given)
     list(work.run(8))
-    expected = work.denoiser.parts.coder.encode(given.transpose(0, 1)[None])[0].flatten(1)
-    assert torch.equal(work.state.memory["codes"][:2].long(), expected)
+    expected = work.denoiser.codes.parts.coder.encode(given.transpose(0, 1)[None])[0].flatten(1)
+    assert torch.equal(work.state.memory["codes"][:2, 0].long(), expected)
 
 
 def test_strength_zero_is_the_dit_alone():

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from avgen_core.__main__ import main
-from avgen_core.checkpoints.files import encoder_digest, read_weights
+from avgen_core.checkpoints.files import CheckpointError, encoder_digest, read_weights
 from avgen_core.networks.image_autoencoder import ImageAutoencoder
 from avgen_core.networks.latent_vqvae import LatentVQVAE, LatentVQVAEConfig
 from avgen_core.networks.semantic_injection import SemanticInjection, SemanticInjectionConfig
 from avgen_core.networks.token_transformer import TokenTransformer, TokenTransformerConfig
+from avgen_core.prompts import parse_schedule
+from avgen_core.rollout.executor import Executor, Prompts
+from avgen_core.rollout.noise import SeededNoise
 from avgen_core.systems.embedded import AUTOENCODER
-from avgen_core.systems.embedded_arlon import LATENT_VQVAE, TOKEN_TRANSFORMER
+from avgen_core.systems.embedded_arlon import LATENT_VQVAE, TOKEN_TRANSFORMER, load_embedded_arlon
+from avgen_core.systems.many_videos import Sampling, sample_latents
 from avgen_core.training.export import export_autoencoder, export_causal_dit
 from avgen_core.training.latent_vqvae import restored, train_latent_vqvae
 from avgen_core.training.latents import LatentClips
@@ -131,13 +136,33 @@ def models(tmp_path_factory, data) -> Path:
     export_causal_dit(text_to_video(), folder, steps=0, encoder=encoder)
     common = ["--data", str(data), "--models", str(folder), "--export", str(folder), "--steps", "2", "--batch", "4"]
     main(["train", "latents", "--data", str(data), "--models", str(folder)])
-    for step in ("arlon-vqvae", "arlon-tokens"):
+    for step in ("arlon-vqvae", "arlon-tokens", "arlon-injection"):
         out = tmp_path_factory.mktemp("training")
         main(["train", step, *common, "--out", str(out), "--code-frames", "2", "--codes", "16"])
     return folder
 
 
+def test_the_trained_files_make_videos(models):
+    model = replace(load_embedded_arlon(models), size=32)
+    plan = replace(model.default_plan, block=2)
+    videos = sample_latents(model, ["a cat walks left in a forest", "a dog jumps"], 6, Sampling(plan, 2.0))
+    assert videos.shape == (2, 6, *model.latent_shape) and videos.isfinite().all()
+    prompts = Prompts(parse_schedule("a dog jumps", fps=8))
+    alone = Executor(model.denoiser(2.0), plan, prompts, SeededNoise(1))
+    finished = torch.cat([done.finished for done in alone.run(6)])
+    torch.testing.assert_close(videos[1], finished, atol=1e-4, rtol=1e-4)
+
+
+def test_parts_for_other_weights_are_refused(models, tmp_path):
+    for file in models.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    encoder = encoder_digest(read_weights(models / AUTOENCODER, "image_autoencoder")[1])
+    export_causal_dit(text_to_video(), tmp_path, steps=1, encoder=encoder)
+    with pytest.raises(CheckpointError, match="semantic_injection.safetensors was made for another causal_dit"):
+        load_embedded_arlon(tmp_path)
+
+
 def test_the_steps_of_the_command_line_leave_files_that_name_each_other(models):
     about, _ = read_weights(models / TOKEN_TRANSFORMER, "token_transformer")
-    assert about["config"]["cells"] == 4 and about["config"]["codes"] == 16 and about["codes"] and about["texts"]
+    assert about["config"]["cells"] == 4 and about["config"]["codes"] == 16 and about["made_for"]
     assert read_weights(models / LATENT_VQVAE, "latent_vqvae")[0]["config"]["time"] == 2
