@@ -24,7 +24,6 @@ from .systems.ar_diffusion import FPS
 from .systems.art_v import ArtVModel
 from .systems.asynchronous import AsynchronousSettings
 from .systems.embedded import BLOCK, CONTEXT_NOISE, GUIDANCE, SHIFT, STEPS, WINDOW, load_embedded
-from .systems.embedded_art_v import load_embedded_art_v
 from .systems.stable_diffusion_art_v import load_art_v
 from .systems.system import System
 
@@ -35,7 +34,6 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Which model; without any, the embedded one."""
     parser.add_argument("--generator", type=Path, metavar="PATH", help="AR-Diffusion instead: file or folder")
     parser.add_argument("--autoencoder", type=Path, metavar="PATH", help="its autoencoder, unless it is in that file")
-    parser.add_argument("--art-v", action="store_true", help="ART-V instead, on the embedded image model")
     parser.add_argument("--checkpoint", type=Path, metavar="PATH", help="ART-V on this Stable Diffusion file")
     parser.add_argument("--adapter", type=Path, metavar="PATH", help="its ART-V adapter")
     parser.add_argument("--device", default="cpu", help="where a model of yours computes (default: cpu)")
@@ -94,8 +92,8 @@ def chosen_model(options: argparse.Namespace) -> System:
             raise ValueError("ART-V on a checkpoint needs both --checkpoint and --adapter")
         return load_art_v(options.checkpoint, options.adapter, device=options.device)
     if options.device != "cpu":
-        raise ValueError("the embedded models compute on the CPU here: leave out --device")
-    return load_embedded_art_v() if options.art_v else load_embedded()
+        raise ValueError("the embedded model computes on the CPU here: leave out --device")
+    return load_embedded()
 
 
 def chosen_plan(options: argparse.Namespace, model: System, parent: Run | None = None) -> RunPlan:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from build_workflows import on_checkpoint
 
 from avgen_core.checkpoints.files import save_weights
 from avgen_core.networks.text_encoder import TextEncoderConfig
@@ -16,7 +15,7 @@ from tests.host.graphs import ART_V, forget, run_latents, shipped, video_frames
 from tests.host.test_bad_input import fails
 from tests.tiny_stable_diffusion import write_adapter, write_host_checkpoint
 
-CHECKPOINT, ADAPTER = "small_sd1.safetensors", "small_art_v.safetensors"
+CHECKPOINT, ADAPTER = "sd15.safetensors", "art_v_sd15.safetensors"  # as in the shipped workflows
 FRAMES = 3
 GIVEN = {"art_v_image": 1, "art_v_continue": 8}  # frames that exist already
 
@@ -32,16 +31,15 @@ def checkpoint(server: ComfyServer) -> None:
     save_weights(models / "controlnet" / "foreign.safetensors", "text_encoder", other, {"a": torch.zeros(2)})
 
 
-def short(name: str, adapter: str = ADAPTER, **more: Any) -> Workflow:
-    workflow = shipped(name, frames=FRAMES, AVGenReferenceSchedule={"steps": 2}, **more)
-    return on_checkpoint(workflow, CHECKPOINT, adapter)
+def short(name: str, **more: Any) -> Workflow:
+    return shipped(name, frames=FRAMES, AVGenReferenceSchedule={"steps": 2}, **more)
 
 
 @pytest.mark.parametrize("name", ART_V)
 def test_workflow_runs_on_a_checkpoint(server: ComfyServer, earlier: int, name: str) -> None:
     run = server.run(short(name))
     assert run.ok, run.explanation
-    assert video_frames(server, run).shape == (FRAMES + GIVEN.get(name, 0), 512, 512, 3)
+    assert video_frames(server, run).shape == (FRAMES + GIVEN.get(name, 0), 64, 64, 3)
     latents = run_latents(server, run)
     assert latents.shape[1:] == (4, 8, 8) and np.abs(np.diff(latents, axis=0)).mean() > 0.01
 
@@ -57,11 +55,12 @@ def test_the_frames_have_the_size_and_the_rate_that_are_asked_for(server: ComfyS
 
 def test_an_adapter_of_another_family_is_refused_and_training_one_explained(server: ComfyServer) -> None:
     message = r"levels of \(64, 128\) channels.*train art-v --checkpoint"
-    fails(server, short("art_v_text", adapter="other_family.safetensors"), message)
+    fails(server, short("art_v_text", AVGenLoadArtV={"adapter": "other_family.safetensors"}), message)
 
 
 def test_a_file_that_is_no_adapter_is_refused(server: ComfyServer) -> None:
-    fails(server, short("art_v_text", adapter="foreign.safetensors"), "holds a text_encoder, a reference_adapter")
+    workflow = short("art_v_text", AVGenLoadArtV={"adapter": "foreign.safetensors"})
+    fails(server, workflow, "holds a text_encoder, a reference_adapter")
 
 
 def test_a_size_between_cells_is_refused(server: ComfyServer) -> None:
