@@ -59,7 +59,7 @@ class AVGenSampleCausal(io.ComfyNode):
                     max=20.0,
                     step=0.1,
                     tooltip="How strongly the prompt leads (classifier-free guidance). 1 turns it off: half the time. "
-                    "The embedded model was tuned with 3.5, AR-Diffusion's example uses 2.",
+                    "The embedded model was tuned with 3, AR-Diffusion's example uses 2.",
                 ),
                 types.Plan.Input(
                     "schedule",

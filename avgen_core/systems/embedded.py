@@ -21,7 +21,7 @@ from .asynchronous import AsynchronousSettings
 from .causal_wan import CausalWanDenoiser
 
 # The settings that the embedded model was tuned with.
-STEPS, SHIFT, BLOCK, WINDOW, GUIDANCE, CONTEXT_NOISE = 12, 1.5, 4, 16, 3.5, 0.1
+STEPS, SHIFT, BLOCK, WINDOW, GUIDANCE, CONTEXT_NOISE = 12, 1.5, 4, 16, 3.0, 0.1
 
 # Subjects as classes: for each verb, the names that are asked for.
 CLASS_NAMES = {
