@@ -36,6 +36,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--autoencoder", type=Path, metavar="PATH", help="its autoencoder, unless it is in that file")
     parser.add_argument("--checkpoint", type=Path, metavar="PATH", help="ART-V on this Stable Diffusion file")
     parser.add_argument("--adapter", type=Path, metavar="PATH", help="its ART-V adapter")
+    parser.add_argument("--ema", action="store_true", help="with --checkpoint: its averaged weights")
+    parser.add_argument(
+        "--tokenizer", type=Path, metavar="FOLDER", help="with --checkpoint: CLIP's (default: ComfyUI's)"
+    )
     parser.add_argument("--device", default="cpu", help="where a model of yours computes (default: cpu)")
     parser.add_argument("--fps", type=float, help=f"frames a second of an AR-Diffusion video (default: {FPS:g})")
 
@@ -80,6 +84,8 @@ def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def chosen_model(options: argparse.Namespace) -> System:
     """The model that the arguments name. Raises ValueError where they do not belong together."""
+    if options.generator is not None and (options.checkpoint is not None or options.adapter is not None):
+        raise ValueError("--generator is AR-Diffusion, --checkpoint and --adapter are ART-V: name one of the two")
     if options.generator is not None:
         model = ar_diffusion.load_ar_diffusion(options.generator, options.autoencoder)
         model = replace(model, fps=options.fps or model.fps)
@@ -90,7 +96,9 @@ def chosen_model(options: argparse.Namespace) -> System:
     if options.checkpoint is not None or options.adapter is not None:
         if options.checkpoint is None or options.adapter is None:
             raise ValueError("ART-V on a checkpoint needs both --checkpoint and --adapter")
-        return load_art_v(options.checkpoint, options.adapter, device=options.device)
+        return load_art_v(
+            options.checkpoint, options.adapter, device=options.device, ema=options.ema, tokenizer=options.tokenizer
+        )
     if options.device != "cpu":
         raise ValueError("the embedded model computes on the CPU here: leave out --device")
     return load_embedded()
@@ -124,8 +132,11 @@ def _windowed_settings(options: argparse.Namespace) -> AsynchronousSettings:
 
 def _reference_plan(options: argparse.Namespace, model: ArtVModel) -> ReferencePlan:
     """The schedule of ART-V."""
-    if [options.shift, options.block, options.difference] != [None] * 3 or options.close:
-        raise ValueError("--shift, --block, --difference and --close are not for ART-V, which makes frame after frame")
+    saving = options.savings != Savings.NONE.value
+    if [options.shift, options.block, options.difference] != [None] * 3 or options.close or saving:
+        raise ValueError(
+            "--shift, --block, --difference, --close and --savings are not for ART-V, which makes frame after frame"
+        )
     return model.plan_of(_or(options.steps, model.steps))
 
 

@@ -1,7 +1,7 @@
 """ART-V's parts, left out one at a time: adapters trained alike on the embedded image model, and their long videos.
 
 Needs the corpus and its latents: `python -m avgen_core train corpus`, then `latents`. Every arm begins with the same
-fresh adapter on the shipped image model, which stays as it is, and sees the same batches.
+fresh adapter on the image model in `--models` (`train image-model`), which stays as it is, and sees the same batches.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def main() -> None:
     results: dict[str, list[Found]] = {}
     for name in options.arms:
         for seed in options.seeds:
-            folder = options.out / f"{name.replace(' ', '-')}-{seed}"
+            folder = options.out / f"{name.replace(' ', '-')}-{seed}-{options.steps}x{options.batch}"
             train(ARMS[name], seed, folder, options, clips)
             rng = np.random.default_rng((seed, 6))
             wanted = [sample_attributes(rng, held_out=True) for _ in range(options.clips)]

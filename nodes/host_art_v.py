@@ -20,8 +20,7 @@ from ..avgen_core.checkpoints.files import config_from, fingerprint, load_into, 
 from ..avgen_core.media.decode import decode_latents, encode_frames
 from ..avgen_core.networks.image_unet import ImageUNetConfig
 from ..avgen_core.networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
-from ..avgen_core.prompts import PromptSchedule, Reading
-from ..avgen_core.systems.art_v import ArtVModel
+from ..avgen_core.systems.art_v import ArtVModel, any_text, check_unchanged
 from ..avgen_core.systems.embedded import FOLDER
 from ..avgen_core.systems.embedded_art_v import IMAGE_UNET
 from . import host
@@ -106,6 +105,7 @@ def art_v_model(
 ) -> HostArtV:
     """An adapter on the host's models. Raises UnfitModel where they do not fit, CheckpointError for a bad file."""
     about, weights = read_weights(adapter_file, "reference_adapter")
+    check_unchanged(about)
     frames = asked.of(about)
     config = config_from(ReferenceAdapterConfig, about)
     network = ReferenceAdapter(config, comfy.ops.disable_weight_init)
@@ -123,18 +123,13 @@ def art_v_model(
         image_model,
         adapter,
         vae,
-        getattr(clip, "understand", _any_text),
+        getattr(clip, "understand", any_text),
         f"{fingerprint(adapter_file)}-{image_model.fingerprint}",
         (frames.height, frames.width),
         fps=frames.fps,
         reference_guidance=reference_guidance,
     )
     return HostArtV(system, image_model, host.ManagedNetwork(adapter, *devices), vae)
-
-
-def _any_text(schedule: PromptSchedule, *, negative: bool = False) -> Reading:
-    """A text encoder of a large model takes any text."""
-    return Reading(schedule, ())
 
 
 class _EmbeddedFormat(comfy.latent_formats.LatentFormat):

@@ -30,7 +30,7 @@ class AVGenReferenceSchedule(io.ComfyNode):
             description="Makes one frame after the other, each from the frames before it and the first one (ART-V). "
             "Give the sampler start_latents of an image to animate it: it becomes the anchor.",
             inputs=[
-                io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Denoising steps of every frame."),
+                io.Int.Input("steps", default=20, min=1, max=666, tooltip="Denoising steps of every frame."),
                 io.Combo.Input(
                     "solver",
                     options=options(Solver),
@@ -96,6 +96,9 @@ class AVGenReferenceMask(io.ComfyNode):
         if not isinstance(model.system, ArtVModel):
             raise UnfitModel("only ART-V models have a mask: connect Load ART-V (AVGen)")
         stop = end_of_part(run, start, frames)
+        denoiser = model.denoiser(1.0)
+        for text in run.recipe.prompts.positive.texts():
+            denoiser.check_text(text)  # before the MODEL is loaded, which wants the memory
         model.load()
         bar = host.progress_bar(stop - start)
         masks: list[Tensor] = []

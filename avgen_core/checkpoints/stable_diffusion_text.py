@@ -10,8 +10,6 @@ from torch import Tensor
 
 from .stable_diffusion import Family, StableDiffusion
 
-# Where the pack lies in ComfyUI's custom_nodes, the tokenizer is two folders up.
-TOKENIZER = Path(__file__).resolve().parents[4] / "comfy" / "sd1_tokenizer"
 LONGEST = 77
 PADDING = {Family.SD1: 49407, Family.SD2: 0}  # end of text, and OpenCLIP's; ComfyUI's `SD2ClipHTokenizer`
 
@@ -19,14 +17,22 @@ EncodeTexts = Callable[[list[str]], Tensor]
 """P texts to states (P, tokens, width)."""
 
 
-def text_encoder_of(model: StableDiffusion, device: torch.device, folder: Path = TOKENIZER) -> EncodeTexts:
+def comfyui_tokenizer() -> Path:
+    """CLIP's tokenizer of the ComfyUI that the pack lies in: two folders above it, in its `custom_nodes`."""
+    return Path(__file__).resolve().parents[2].parent.parent / "comfy" / "sd1_tokenizer"
+
+
+def text_encoder_of(model: StableDiffusion, device: torch.device, folder: Path | None = None) -> EncodeTexts:
     """The checkpoint's text encoder: states of the last layer that its config keeps, normed, of 77 tokens.
+
+    `folder`: of CLIP's tokenizer; default: ComfyUI's.
 
     Raises:
         FileNotFoundError: there is no tokenizer in `folder`.
     """
     from transformers import CLIPTokenizer
 
+    folder = folder or comfyui_tokenizer()
     if not (folder / "merges.txt").is_file():
         raise FileNotFoundError(
             f"there is no CLIP tokenizer (vocab.json, merges.txt) in {folder}: name the folder with --tokenizer; "

@@ -77,7 +77,8 @@ class Codebook(nn.Module):
         """Indices (...) of the vectors nearest to features (..., dim)."""
         flat = features.reshape(-1, features.shape[-1]).float()
         vectors = self.vectors.float()
-        distances = vectors.square().sum(1) - 2 * flat @ vectors.T  # without the features' own, the same for all
+        with torch.autocast(flat.device.type, enabled=False):  # the codes of training are those of use
+            distances = vectors.square().sum(1) - 2 * flat @ vectors.T  # without the features' own, the same for all
         return distances.argmin(1).view(features.shape[:-1])
 
     def forward(self, indices: Tensor) -> Tensor:
@@ -96,12 +97,11 @@ class Codebook(nn.Module):
         dead = (self.uses < REVIVED_BELOW * self.uses.mean()).nonzero()[:, 0]
         if not len(dead):
             return
-        busy = self.uses.argsort(descending=True)[: len(dead)]
+        busy = self.uses.argsort(descending=True)[: min(len(dead), len(self.uses) - len(dead))]
         dead = dead[: len(busy)]
         spread = self.vectors.std(0) * 0.05
         self.uses[busy] /= 2
         self.sums[busy] /= 2
-        # Half a step to each side, so that what is near is shared out.
         side = spread * torch.sign(self.vectors[busy])
         self.uses[dead] = self.uses[busy]
         self.sums[dead] = self.sums[busy] + side * self.uses[busy][:, None]

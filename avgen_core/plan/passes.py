@@ -67,7 +67,6 @@ class Pass:
     queries: tuple[Query, ...]
     context: tuple[Slot, ...] = ()
     references: tuple[Reference, ...] = ()
-    token_span: tuple[int, int] | None = None
     emits: tuple[int, ...] = ()
     evicts: tuple[int, ...] = ()
 

@@ -14,7 +14,7 @@ from .sigmas import check_sigmas, next_sigmas
 class SegmentPlan:
     """Segments of `segment` frames denoised as a whole; each begins with the last `overlap` frames of the one before.
 
-    These are shown clean. `token_span` of a pass names the frames whose semantic tokens guide it (ARLON).
+    These are shown clean.
     """
 
     sigmas: tuple[float, ...]
@@ -33,18 +33,20 @@ class SegmentPlan:
 
     @property
     def block(self) -> int:
-        """The fewest frames that a video can begin with."""
-        return max(1, self.overlap)
+        """Frames that a segment adds."""
+        return self.segment - self.overlap
 
     def snapped(self, frames: int) -> int:
         """The smallest number of frames >= `frames` that ends with a segment."""
-        new = self.segment - self.overlap
-        first = self.segment - self.given
-        return self.given + first + max(0, -(-(frames - self.given - first) // new)) * new
+        return self.segment + max(0, -(-(frames - self.segment) // self.block)) * self.block
 
     def tail(self, available: int) -> int:
-        """How many of the last of `available` frames can be given."""
-        return self.overlap if available >= self.overlap else 0
+        """How many of the last of `available` frames can be given. Raises PlanError when there are too few, or none."""
+        if self.overlap == 0:
+            raise PlanError("segments that do not overlap cannot go on from earlier frames: set an overlap")
+        if available < self.overlap:
+            raise PlanError(f"{available} frames are fewer than the overlap of {self.overlap}: give more frames")
+        return self.overlap
 
     def passes(self, changed: Changed = never) -> Iterator[Pass]:
         start, shown = 0, self.given
@@ -64,7 +66,6 @@ class SegmentPlan:
             queries = (Query(f, 1000 * sigma, Action.STEP, f - frames.start, f, sigma, after, index) for f in fresh)
             yield Pass(
                 (*clean, *queries),
-                token_span=(frames.start, frames.stop),
                 emits=(*(given if index == 0 else ()), *(fresh if index == last else ())),
                 evicts=tuple(range(frames.start, frames.stop - self.overlap)) if index == last else (),
             )

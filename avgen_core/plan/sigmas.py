@@ -56,10 +56,11 @@ def ddim_timesteps(steps: int, timesteps: int = 1000) -> tuple[float, ...]:
 def trailing_timesteps(steps: int, timesteps: int = 1000) -> tuple[float, ...]:
     """DDIM steps from pure noise, falling: 999, 899 ... 99 for 10 (`timestep_spacing="trailing"` of diffusers).
 
-    Better than `ddim_timesteps` for few steps (arXiv 2305.08891, section 3.3), and any number of steps will do.
+    Better than `ddim_timesteps` for few steps (arXiv 2305.08891, section 3.3), and they need not divide anything.
     """
-    if not 1 <= steps <= timesteps:
-        raise PlanError(f"steps must be 1 to {timesteps}, got {steps}")
+    most = timesteps * 2 // 3  # more would end on timestep 0, which is no step
+    if not 1 <= steps <= most:
+        raise PlanError(f"steps must be 1 to {most}, got {steps}")
     return tuple(float(round(timesteps - i * timesteps / steps) - 1) for i in range(steps))
 
 

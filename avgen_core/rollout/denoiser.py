@@ -47,7 +47,8 @@ class Request:
     """One pass for the network: `latents` (F, C, H, W) in the order of the queries.
 
     prompts: for each guidance branch, the prompt mix of each query. Stored frames enter `cache`. references: the frames
-    that `step.references` names. noise: for draws of the denoiser's own; memory: what it has to remember from pass to
+    that `step.references` names. given: latents (F, C, H, W) that the video begins with. noise: for draws of the
+    denoiser's own; memory: what it has to remember from pass to
     pass, tensors under names without dots, which are part of the run's state.
     """
 
@@ -56,6 +57,7 @@ class Request:
     prompts: tuple[tuple[PromptMix, ...], ...]
     cache: FrameCache
     references: tuple[ReferenceFrame, ...] = ()
+    given: Tensor | None = None
     noise: NoiseSource | None = None
     memory: dict[str, Tensor] = field(default_factory=dict)
 

@@ -93,7 +93,9 @@ class Executor:
         mixes = [self._mix(query.prompt_at) for query in step.queries]
         prompts = tuple(zip(*mixes, strict=True))
         references = tuple(self._reference(step.queries[0].frame, reference) for reference in step.references)
-        request = Request(step, torch.stack(before), prompts, state.cache, references, self.noise, state.memory)
+        request = Request(
+            step, torch.stack(before), prompts, state.cache, references, self.given, self.noise, state.memory
+        )
         predictions = self.denoiser.predict(request)
         moved = self.denoiser.process.moved
         for query, latent, prediction in zip(step.queries, before, predictions, strict=True):

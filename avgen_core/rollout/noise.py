@@ -11,7 +11,8 @@ from torch import Tensor
 
 
 class NoiseSource(Protocol):
-    """`purpose` is `initial`, `renoise` or `reference`; `index` is the frame's own step."""
+    """`purpose` is `initial`, `renoise` or `reference`, and `index` the frame's own step; or `code`, and `frame` is the
+    number of a group of frames, `index` that of a cell."""
 
     def draw(self, frame: int, purpose: str, index: int, shape: tuple[int, ...]) -> Tensor: ...
 

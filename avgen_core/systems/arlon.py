@@ -6,6 +6,7 @@ block enters the keys and values that are cached of it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -62,54 +63,71 @@ class CodeGuidance:
     def __init__(self, parts: ArlonParts, size: tuple[int, int], track: TokenTrack | None, strength: GuidanceStrength):
         """`size`: height and width of the latents; `track`: codes in place of written ones."""
         self.parts, self.size, self.track, self.strength = parts, size, track, strength
-        self._coarse: tuple[tuple[int, ...], Tensor] | None = None
+        self._known: tuple[tuple, Tensor, dict[int, Tensor]] | None = None
+
+    @property
+    def digest(self) -> str:
+        """Names everything but the weights that decides what the codes are and how they guide."""
+        track = b"" if self.track is None else self.track.codes.to(torch.int32).cpu().numpy().tobytes()
+        settings = f"{self.parts.writer.sampling} {self.strength}".encode()
+        return hashlib.sha256(settings + track).hexdigest()[:8]
 
     def of(self, request: Request, prompts: Callable[[int], tuple[VideoPrompts, ...]], repeats: int = 1) -> Guidance:
         """`prompts` of each video for a row of the pass; `repeats`: rows of the network's batch a video."""
         queries = request.step.queries
         self._make_codes(request, prompts)
         strength = torch.tensor([self.strength.at(_sigma(query)) for query in queries])
-        coarse = self._coarse_latents(tuple(query.frame for query in queries), request.memory)
-        weight = self.parts.injection.project.weight
-        return self.parts.injection(coarse.to(weight).repeat(repeats, 1, 1, 1, 1), strength=strength.to(weight.device))
+        layers = self._layers_of(tuple(query.frame for query in queries), repeats, request.memory)
+        device = self.parts.injection.project.weight.device
+        return Guidance(self.parts.injection.config.kind, layers, strength.to(device))
 
     def _make_codes(self, request: Request, prompts: Callable[[int], tuple[VideoPrompts, ...]]) -> None:
         """The codes of all groups up to that of the pass's last frame, each under the prompt of its first frame."""
         config, writer, frames = self.parts.coder.config, self.parts.writer, [q.frame for q in request.step.queries]
         for group in range(len(written_codes(request.memory)), config.group_of(max(frames)) + 1):
             row = next(row for row, frame in enumerate(frames) if frame >= config.frames_of(group))
-            codes = self._codes_there_are(group, request)
+            codes = self._codes_there_are(group, len(prompts(row)), request)
             if codes is None:
                 writer.write(prompts(row), request.memory, request.noise)
             else:
                 writer.follow(codes, prompts(row), request.memory)
 
-    def _codes_there_are(self, group: int, request: Request) -> Tensor | None:
+    def _codes_there_are(self, group: int, videos: int, request: Request) -> Tensor | None:
         """Codes (videos, cells) of frames that were given, or of the track; None where they are to be written."""
         config = self.parts.coder.config
-        wanted = range(config.frames_of(group), config.frames_of(group + 1))
-        shown = {q.frame: row for row, q in enumerate(request.step.queries) if q.action in (Action.COMMIT, Action.KEEP)}
-        if all(frame in shown for frame in wanted):
-            latents = request.latents[[shown[frame] for frame in wanted]]
-            videos = latents.reshape(len(wanted), -1, *latents.shape[-3:]).permute(1, 2, 0, 3, 4)
+        begin, end = config.frames_of(group), config.frames_of(group + 1)
+        if request.given is not None and end <= len(request.given):
+            latents = request.given[begin:end]
+            of_videos = latents.reshape(end - begin, -1, *latents.shape[-3:]).permute(1, 2, 0, 3, 4)
             weight = self.parts.injection.project.weight
-            return self.parts.coder.encode(videos.to(weight), first=group)[:, 0].flatten(1).cpu()
-        return None if self.track is None else self.track.group(group)[None]
+            return self.parts.coder.encode(of_videos.to(weight), first=group)[:, 0].flatten(1).cpu()
+        return None if self.track is None else self.track.group(group)[None].expand(videos, -1)
 
-    def _coarse_latents(self, frames: tuple[int, ...], memory: Memory) -> Tensor:
-        """Coarse latents (videos, C, F, H, W) of the frames of a pass; a block's are decoded once for its steps."""
-        if self._coarse is None or self._coarse[0] != frames:
-            self._coarse = frames, self._decoded(frames, memory)
-        return self._coarse[1]
+    def _layers_of(self, frames: tuple[int, ...], repeats: int, memory: Memory) -> dict[int, Tensor]:
+        """Modulations of the frames of a pass, computed once for all steps of a block."""
+        groups = self._groups_of(frames)
+        codes = memory["codes"][groups.start : groups.stop].transpose(0, 1)
+        known = self._known
+        if known is None or known[0] != (frames, repeats) or not torch.equal(known[1], codes):
+            weight = self.parts.injection.project.weight
+            coarse = self._coarse_latents(frames, groups, codes).to(weight)
+            layers = self.parts.injection(coarse.repeat(repeats, 1, 1, 1, 1)).layers
+            self._known = known = (frames, repeats), codes, layers
+        return known[2]
 
-    def _decoded(self, frames: tuple[int, ...], memory: Memory) -> Tensor:
+    def _groups_of(self, frames: tuple[int, ...]) -> range:
+        """The groups that are decoded for some frames, those before them that the decoder looks at included."""
+        config = self.parts.coder.config
+        first = max(0, config.group_of(min(frames)) - self.parts.coder.lead)
+        return range(first, config.group_of(max(frames)) + 1)
+
+    def _coarse_latents(self, frames: tuple[int, ...], groups: range, codes: Tensor) -> Tensor:
+        """Coarse latents (videos, C, F, H, W) of frames, from the codes (videos, groups, cells)."""
         coder, config = self.parts.coder, self.parts.coder.config
-        groups = range(config.group_of(min(frames)), config.group_of(max(frames)) + 1)
-        first = max(0, groups.start - coder.lead)
-        codes = memory["codes"][first : groups.stop].transpose(0, 1).long()
-        codes = codes.unflatten(2, config.cells(*self.size)).to(coder.codebook.vectors.device)
-        begin = config.frames_of(first)
-        decoded = coder.decode(codes, config.frames_of(groups.stop) - begin, *self.size, first=first)
+        grid = codes.long().unflatten(2, config.cells(*self.size)).to(coder.codebook.vectors.device)
+        begin = config.frames_of(groups.start)
+        count = config.frames_of(groups.stop) - begin
+        decoded = coder.decode(grid, count, *self.size, first=groups.start)
         return decoded[:, :, [frame - begin for frame in frames]]
 
 
@@ -132,6 +150,7 @@ class ArlonDenoiser(CausalWanDenoiser):
         """`track`: codes in place of written ones; `settings` as in `CausalWanDenoiser`."""
         super().__init__(network, encode_text, latent_shape=latent_shape, **settings)
         self.codes = CodeGuidance(parts, latent_shape[1:], track, strength or GuidanceStrength())
+        self.fingerprint = f"{self.fingerprint}-{self.codes.digest}"
 
     def _guidance(self, request: Request) -> Guidance:
         return self.codes.of(request, lambda row: (tuple(branch[row] for branch in request.prompts),))

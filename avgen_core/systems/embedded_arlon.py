@@ -1,4 +1,4 @@
-"""The ARLON parts that come with the pack, on the embedded video model."""
+"""ARLON on the embedded video model. Its parts come from the `arlon-` steps of `train`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ART-V model that comes with the pack: a small image model of the diorama world and its adapter."""
+"""ART-V on a small image model of the diorama world; trained by `train image-model` and `train art-v`."""
 
 from __future__ import annotations
 

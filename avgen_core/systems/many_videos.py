@@ -27,12 +27,12 @@ from .arlon import CodeGuidance
 from .art_v import ArtVDenoiser, ArtVModel, Guidance
 from .embedded import EmbeddedModel
 from .embedded_arlon import EmbeddedArlon
+from .token_writer import NO_PROMPT
 
 OnProgress = Callable[[float], None]
 Prompt = str | PromptSchedule
 Plan = BlockPlan | AsynchronousPlan | ReferencePlan
 Model = EmbeddedModel | ArtVModel
-NO_PROMPT: PromptMix = (("", 1.0),)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class ManyPrompts:
 
     def check(self, plan: Plan) -> None:
         """Raises ValueError where one video's switch would recache the frames of a video that does not switch."""
-        recaches = not isinstance(plan, ReferencePlan) and plan.on_switch is OnSwitch.RECACHE
+        recaches = isinstance(plan, BlockPlan | AsynchronousPlan) and plan.on_switch is OnSwitch.RECACHE
         if recaches and len({schedule.switches() for schedule in self.schedules}) > 1:
             raise ValueError(
                 "with a plan that recaches on a switch, videos that are made together have to switch at the same "
@@ -170,8 +170,10 @@ class ManyArtV(ArtVDenoiser):
 
 def many_denoiser(model: Model, prompts: ManyPrompts, guidance: float) -> ManyDenoiser | ManyArtV:
     """What denoises many videos of a model."""
-    kinds = {ArtVModel: ManyArtV, EmbeddedArlon: ManyArlon}
-    return kinds.get(type(model), ManyDenoiser)(model, prompts, guidance)
+    if isinstance(model, ArtVModel):
+        return ManyArtV(model, prompts, guidance)
+    kind = ManyArlon if isinstance(model, EmbeddedArlon) else ManyDenoiser
+    return kind(model, prompts, guidance)
 
 
 def sample_latents(

@@ -23,12 +23,17 @@ def masks_of(model: ArtVModel, run: Run, frames: range, share: float) -> Iterato
     run's last part: before a join with another seed it was another.
 
     Raises:
-        PlanError: the run was not made frame by frame.
+        PlanError: the run was not made frame by frame, or by another model.
     """
     plan = run.recipe.plan
     if not isinstance(plan, ReferencePlan):
         raise PlanError(f"run {run.recipe.id} was made with a {type(plan).__name__}: only ART-V's runs have masks")
     denoiser = model.denoiser(1.0)
+    if run.recipe.model != denoiser.fingerprint:
+        raise PlanError(
+            f"run {run.recipe.id} was made by model {run.recipe.model}, and this is {denoiser.fingerprint}: connect "
+            "the model that made the run, with the same reference_guidance"
+        )
     timestep = round(share * (len(model.image_model.alphas_cumprod) - 1))
     for frame in frames:
         yield denoiser.mask(_request(denoiser, run, plan, frame, timestep))

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from ..checkpoints.files import config_from, fingerprint, load_into, read_weights
 from ..checkpoints.stable_diffusion import StableDiffusion, read_stable_diffusion
-from ..checkpoints.stable_diffusion_text import TOKENIZER, text_encoder_of
+from ..checkpoints.stable_diffusion_text import text_encoder_of
 from ..networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
 from ..networks.reference_unet import ReferenceUNet
-from ..prompts import PromptSchedule, Reading
-from .art_v import ArtVModel
+from .art_v import ArtVModel, any_text, check_unchanged
 from .diffusers_image_model import DiffusersImageModel
 from .embedded_art_v import alphas_cumprod
 
@@ -52,7 +51,7 @@ def load_art_v(
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
     ema: bool = False,
-    tokenizer: Path = TOKENIZER,
+    tokenizer: Path | None = None,
 ) -> ArtVModel:
     """An adapter on a checkpoint. `width`, `height`: of a frame in pixels, else those that the adapter was trained at;
     `dtype`: what the image model computes in, the adapter's own sums stay in float32.
@@ -63,18 +62,19 @@ def load_art_v(
         ValueError: the adapter was made for another family, or the sides are not multiples of a latent cell.
     """
     about, weights = read_weights(adapter, "reference_adapter")
+    check_unchanged(about)
     model = read_stable_diffusion(checkpoint, dtype, ema=ema)
     network = ReferenceAdapter(config_from(ReferenceAdapterConfig, about))
     network = load_into(network, weights, adapter.name).to(device)
     for part in (model.unet, model.vae, model.text_encoder):
         part.to(device)
     height, width = height or about["size"], width or about["size"]
-    digest = f"{fingerprint(checkpoint, adapter)}{'-ema' if ema else ''}"
+    digest = f"{fingerprint(checkpoint, adapter)}-{str(dtype).removeprefix('torch.')}{'-ema' if ema else ''}"
     return ArtVModel(
         _image_model(model, network, (height, width), digest, tokenizer),
         network,
         ImageVAE(model.vae, height, width),
-        _any_text,
+        any_text,
         digest,
         (height, width),
         about["fps"],
@@ -82,7 +82,7 @@ def load_art_v(
 
 
 def _image_model(
-    model: StableDiffusion, adapter: ReferenceAdapter, frame_size: tuple[int, int], digest: str, tokenizer: Path
+    model: StableDiffusion, adapter: ReferenceAdapter, frame_size: tuple[int, int], digest: str, tokenizer: Path | None
 ) -> DiffusersImageModel:
     cell = 2 ** (len(model.vae.config.block_out_channels) - 1)
     if any(side % cell for side in frame_size):
@@ -96,8 +96,3 @@ def _image_model(
         latent_shape=(model.unet.config.in_channels, *(side // cell for side in frame_size)),
         fingerprint=digest,
     )
-
-
-def _any_text(schedule: PromptSchedule, *, negative: bool = False) -> Reading:
-    """Its text encoder takes any text."""
-    return Reading(schedule, ())

@@ -96,12 +96,8 @@ class TokenWriter:
         """One group; `choose` gives the code of each video for a group, a cell and its logits (videos, codes)."""
         config, device = self.network.config, self.network.head.weight.device
         videos = len(prompts)
-        written, cache, prefix = (
-            written_codes(memory, videos, config.cells),
-            _cache_of(memory),
-            self._prefix_of(prompts),
-        )
-        group = len(written)
+        written, cache = written_codes(memory, videos, config.cells), _cache_of(memory, device)
+        group, prefix = len(written), self._prefix_of(prompts)
         last = written[-1, :, -1].long() if group else torch.full((videos,), config.end)
         codes = []
         for cell in range(config.cells):
@@ -143,7 +139,9 @@ def written_codes(memory: Memory, videos: int = 1, cells: int = 0) -> Tensor:
     return memory.get("codes", torch.empty(0, videos, cells, dtype=torch.int32))
 
 
-def _cache_of(memory: Memory) -> TokenCache:
+def _cache_of(memory: Memory, device: torch.device) -> TokenCache:
+    """A state that was read from disk lies in main memory."""
     if "groups" not in memory:
         return TokenCache()
-    return TokenCache(list(zip(memory["keys"], memory["values"], strict=True)), memory["groups"])
+    keys, values, groups = (memory[name].to(device) for name in ("keys", "values", "groups"))
+    return TokenCache(list(zip(keys, values, strict=True)), groups)

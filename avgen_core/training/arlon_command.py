@@ -50,8 +50,14 @@ INJECTED: dict[str, Callable[[int], range]] = {
 }
 
 
+def _check(options: argparse.Namespace) -> None:
+    if options.from_weights:
+        raise ValueError("ARLON's steps begin from nothing or go on from a state in --out: leave --from-weights out")
+
+
 def train_vqvae(options: argparse.Namespace) -> None:
     """`arlon-vqvae`: latents to codes."""
+    _check(options)
     torch.manual_seed(options.seed)
     about, weights = read_weights(options.models / AUTOENCODER, "image_autoencoder")
     encoder = encoder_digest(weights)
@@ -71,6 +77,7 @@ def train_vqvae(options: argparse.Namespace) -> None:
 
 def train_tokens(options: argparse.Namespace) -> None:
     """`arlon-tokens`: texts to codes."""
+    _check(options)
     torch.manual_seed(options.seed)
     coder, about = _coder(options.models / LATENT_VQVAE)
     text_encoder = _text_encoder(options.models)
@@ -99,6 +106,7 @@ def train_tokens(options: argparse.Namespace) -> None:
 
 def train_injection(options: argparse.Namespace) -> None:
     """`arlon-injection`: the DiT follows codes."""
+    _check(options)
     torch.manual_seed(options.seed)
     coder, about = _coder(options.coarser or options.models / LATENT_VQVAE)
     video = _text_to_video(options.models)

@@ -9,7 +9,7 @@ import torch
 
 from ..checkpoints.files import load_into, read_weights, save_weights
 from ..checkpoints.stable_diffusion import StableDiffusion, read_stable_diffusion
-from ..checkpoints.stable_diffusion_text import TOKENIZER, text_encoder_of
+from ..checkpoints.stable_diffusion_text import text_encoder_of
 from ..systems.embedded_art_v import ART_V, FPS, IMAGE_UNET, SIZE, alphas_cumprod
 from .art_v import IMAGES_ALONE, ArtVTrainer, Learned, ReferenceRecipe, set_learned, train_art_v
 from .captioned_videos import CaptionedClips, read_captions
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--frame-size", type=int, default=512, help="with --checkpoint: pixels of a frame's sides")
     group.add_argument("--clip-frames", type=int, default=24, help="with --checkpoint: frames of a clip (default: 24)")
     group.add_argument(
-        "--tokenizer", type=Path, default=TOKENIZER, help="with --checkpoint: folder of CLIP's tokenizer"
+        "--tokenizer", type=Path, help="with --checkpoint: folder of CLIP's tokenizer (default: ComfyUI's)"
     )
     group.add_argument("--reference-noise", type=float, default=ReferenceRecipe.noise,
                        help="art-v: the most noise that references carry (default: %(default)s)")  # fmt: skip
@@ -90,6 +90,7 @@ def _train_on_checkpoint(options: argparse.Namespace) -> None:
         "checkpoint": options.checkpoint.name,
         "size": options.frame_size,
         "fps": videos.fps / options.frame_step,
+        "learned": learned.value,
     }
 
     def export(training: Training) -> None:

@@ -174,7 +174,7 @@ def _train_few_steps(options: argparse.Namespace) -> None:
         export_causal_dit(training.average, options.export, training.step, encoder)
 
     spec = spec_of(options, steps=4000, batch=48, learning_rate=3e-4, ema_decay=0.998)
-    train_few_steps(spec, paths, model, teacher.default_plan.block, on_save=export)
+    train_few_steps(spec, paths, model, teacher.default_plan, on_save=export)
 
 
 STEPS = {

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..plan import BlockPlan
 from .causal_dit import TextToVideo
 from .loop import RowLosses, Training, TrainSpec, nothing, run
 from .trajectories import Trajectories
@@ -30,8 +31,10 @@ class Steps(NamedTuple):
     prompts: list[str]
 
 
-def draw_steps(data: Trajectories, block: int, batch: int, rng: np.random.Generator, rows: slice) -> Steps:
-    """These rows of a batch: the same block of random clips, at random levels."""
+def draw_steps(
+    data: Trajectories, block: int, batch: int, rng: np.random.Generator, rows: slice, context_level: float = 0.0
+) -> Steps:
+    """These rows of a batch: the same block of random clips, at random levels, after frames said to be at another."""
     clips = torch.from_numpy(rng.integers(len(data.latents), size=batch)[rows])
     level = torch.from_numpy(rng.integers(len(data.sigmas), size=batch)[rows])
     end = (int(rng.integers(data.latents.shape[2] // block)) + 1) * block
@@ -39,7 +42,7 @@ def draw_steps(data: Trajectories, block: int, batch: int, rng: np.random.Genera
     here, there, finished = (data.latents[clips, which, :end].float().transpose(1, 2) for which in wanted)
     sigmas = torch.tensor([*data.sigmas, 0.0])
     length = (sigmas[level + 1] - sigmas[level]).view(-1, 1, 1, 1, 1)
-    levels = torch.zeros(len(clips), end)
+    levels = torch.full((len(clips), end), context_level)
     levels[:, -block:] = sigmas[level, None]
     return Steps(
         torch.cat([finished[:, :, :-block], here[:, :, -block:]], dim=2),
@@ -50,13 +53,14 @@ def draw_steps(data: Trajectories, block: int, batch: int, rng: np.random.Genera
 
 
 def train_few_steps(
-    spec: TrainSpec, data: Trajectories, model: TextToVideo, block: int, *, on_save=nothing
+    spec: TrainSpec, data: Trajectories, model: TextToVideo, plan: BlockPlan, *, on_save=nothing
 ) -> Training:
-    """Train the DiT of `model`, which begins as the teacher; its text encoder stays as it is."""
+    """Train the DiT of `model`, which begins as the teacher, for the teacher's `plan`; its text encoder stays."""
     model.text_encoder.requires_grad_(False)
+    block, told = plan.block, plan.context_timestep / 1000
 
     def draw(step: int, rows: slice) -> Steps:
-        return draw_steps(data, block, spec.batch, np.random.default_rng((spec.seed, step)), rows)
+        return draw_steps(data, block, spec.batch, np.random.default_rng((spec.seed, step)), rows, told)
 
     def losses(model: TextToVideo, data: Steps) -> RowLosses:
         groups = torch.arange(data.latents.shape[2], device=data.latents.device) // block
@@ -67,7 +71,7 @@ def train_few_steps(
     origin = {
         "the data": f"{data.teacher}, {len(data.latents)} clips",
         "the network": str(model.dit.config),
-        "its training": f"{block=}",
+        "its training": f"{block=} {told=}",
     }
     training = Training(model, spec, draw, losses, origin=origin)
     training.resume()

@@ -28,6 +28,8 @@ def losses(model: LatentVQVAE, latents: Tensor) -> RowLosses:
     error = (decoded.float() - latents).square().flatten(1).mean(1)
     apart = (features - vectors.detach()).float().square().flatten(1).mean(1)
     chosen = functional.one_hot(codes.flatten(1), model.config.codes).float()
+    with torch.autocast(latents.device.type, enabled=False):
+        sums = chosen.transpose(1, 2) @ features.detach().float().flatten(1, 3)
     shares = model.codebook.uses / model.codebook.uses.sum()
     surprise = -shares.clamp(min=1e-9).log()[codes].flatten(1).mean(1)
     return RowLosses.plain(
@@ -35,7 +37,7 @@ def losses(model: LatentVQVAE, latents: Tensor) -> RowLosses:
         error=error.detach(),
         surprise=surprise,
         uses=chosen.sum(1),
-        sums=chosen.transpose(1, 2) @ features.detach().float().flatten(1, 3),
+        sums=sums,
     )
 
 
@@ -50,6 +52,11 @@ def train_latent_vqvae(
 ) -> Training:
     """Train on windows of `groups` groups; resumes from `spec.out` when it holds a state."""
     frames = model.config.frames_of(groups)
+    if frames > clips.clip_frames:
+        raise ValueError(
+            f"{groups} groups of {model.config.time} latent frames need clips of {frames}, these have "
+            f"{clips.clip_frames}: choose fewer frames a code (--code-frames)"
+        )
 
     def draw(step: int, rows: slice) -> Tensor:
         return clips.batch(step, spec.batch, frames, spec.seed, 0.0, rows).latents

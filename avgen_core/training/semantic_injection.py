@@ -58,7 +58,12 @@ def train_semantic_injection(
     noise: NoiseRecipe | None = None,
     on_save=nothing,
 ) -> Training:
-    """Train on windows of `frames` latent frames, with and without the causal mask; resumes from `spec.out`."""
+    """Train on windows of `frames` latent frames, with and without the causal mask; resumes from `spec.out`.
+
+    Each of several processes takes uncertainty sampling's statistics over its own rows.
+    """
+    if spec.accumulate != 1:
+        raise ValueError("uncertainty sampling needs the statistics of a whole batch: leave --accumulate out")
     noise = noise or NoiseRecipe(remade_prefix_share=0.0)
     dim = model.injection.config.dim
 

@@ -1,4 +1,4 @@
-"""ARLON's segments: each is denoised as a whole, guided by its tokens, and begins with the tail of the one before."""
+"""ARLON's segments: each is denoised as a whole, and begins with the tail of the one before."""
 
 from __future__ import annotations
 
@@ -27,11 +27,6 @@ def test_the_next_segment_begins_with_the_clean_tail():
     assert [q.position for q in step.queries] == list(range(8)), "every segment counts its positions from 0"
 
 
-def test_tokens_guide_the_frames_of_the_segment():
-    spans = [step.token_span for step in islice(PLAN.passes(), 0, 9, 3)]
-    assert spans == [(0, 8), (6, 14), (12, 20)]
-
-
 def test_a_given_tail_is_continued():
     first, second, third = islice(SegmentPlan(flow_sigmas(3), 8, 2, given=2).passes(), 3)
     assert [q.action for q in first.queries] == [Action.KEEP] * 2 + [Action.STEP] * 6
@@ -42,7 +37,11 @@ def test_lengths_end_with_segments():
     assert [PLAN.snapped(frames) for frames in (1, 8, 9, 14, 15)] == [8, 8, 14, 14, 20]
     given = SegmentPlan(flow_sigmas(3), 8, 2, given=2)
     assert [given.snapped(frames) for frames in (3, 8, 9)] == [8, 8, 14]
-    assert (PLAN.tail(1), PLAN.tail(30)) == (0, 2)
+    assert PLAN.tail(30) == 2
+    with pytest.raises(PlanError, match="1 frames are fewer than the overlap of 2"):
+        PLAN.tail(1)
+    with pytest.raises(PlanError, match="do not overlap"):
+        SegmentPlan(flow_sigmas(3), 8, 0).tail(30)
 
 
 def test_cost():

@@ -71,18 +71,18 @@ def test_a_student_with_all_steps_of_an_unguided_teacher_has_nothing_to_learn(tm
     monkeypatch.setattr(trajectories_module, "SHARD_CLIPS", 4)
     record_trajectories(tiny_model(), taught(tmp_path / "t", guidance=1.0, student_steps=4))
     out = tmp_path / "out"
-    train_few_steps(spec(out, 3, learning_rate=1e-12, precision="no"), Trajectories(tmp_path / "t"), student(), 2)
+    train_few_steps(spec(out, 3, learning_rate=1e-12, precision="no"), Trajectories(tmp_path / "t"), student(), PLAN)
     losses = [json.loads(line)["loss"] for line in (out / "log.jsonl").read_text().splitlines()]
     assert max(losses) < 1e-4
 
 
 def test_the_student_learns_and_resumes(tmp_path, recorded):
     data = Trajectories(recorded)
-    whole = train_few_steps(spec(tmp_path / "whole", 6), data, student(), PLAN.block)
-    train_few_steps(spec(tmp_path / "cut", 3), data, student(), PLAN.block)
-    resumed = train_few_steps(spec(tmp_path / "cut", 6), data, student(), PLAN.block)
+    whole = train_few_steps(spec(tmp_path / "whole", 6), data, student(), PLAN)
+    train_few_steps(spec(tmp_path / "cut", 3), data, student(), PLAN)
+    resumed = train_few_steps(spec(tmp_path / "cut", 6), data, student(), PLAN)
     assert same(whole, resumed)
-    long = train_few_steps(spec(tmp_path / "long", 40, learning_rate=3e-3), data, student(), PLAN.block)
+    long = train_few_steps(spec(tmp_path / "long", 40, learning_rate=3e-3), data, student(), PLAN)
     losses = [json.loads(line)["loss"] for line in (long.spec.out / "log.jsonl").read_text().splitlines()]
     assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])
 
