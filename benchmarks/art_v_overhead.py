@@ -19,8 +19,7 @@ from timing import alternate, report  # noqa: E402
 
 from avgen_core.checkpoints.stable_diffusion import CONFIGS  # noqa: E402
 from avgen_core.networks.image_unet import ImageUNetConfig  # noqa: E402
-from avgen_core.networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig  # noqa: E402
-from avgen_core.networks.reference_unet import Prediction, ReferenceUNet, cross_attentions  # noqa: E402
+from avgen_core.networks.reference_unet import Prediction  # noqa: E402
 from avgen_core.plan import ReferencePlan, trailing_timesteps  # noqa: E402
 from avgen_core.prompts import parse_schedule  # noqa: E402
 from avgen_core.rollout.executor import Executor, Prompts  # noqa: E402
@@ -28,6 +27,7 @@ from avgen_core.rollout.noise import SeededNoise  # noqa: E402
 from avgen_core.systems.art_v import ArtVDenoiser, Guidance  # noqa: E402
 from avgen_core.systems.diffusers_image_model import DiffusersImageModel  # noqa: E402
 from avgen_core.systems.embedded_art_v import alphas_cumprod  # noqa: E402
+from avgen_core.training.embedded_art_v import adapted  # noqa: E402
 
 GUIDANCE = 3.0
 
@@ -56,13 +56,6 @@ def unet_of(name: str):
     return UNet2DConditionModel.from_config(config).eval()
 
 
-def adapted(unet) -> ReferenceUNet:
-    widths = tuple(attention.inner_dim for attention in cross_attentions(unet))
-    levels, channels = tuple(unet.config.block_out_channels), unet.config.in_channels
-    config = ReferenceAdapterConfig(channels, levels, widths, unet.config.cross_attention_dim)
-    return ReferenceUNet(unet, ReferenceAdapter(config)).eval()
-
-
 @torch.inference_mode()
 def main() -> None:
     from diffusers import DDIMScheduler
@@ -74,7 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     size = SIZES[options.size]
     torch.manual_seed(0)
-    plain, network = unet_of(options.size), adapted(unet_of(options.size))
+    plain, network = unet_of(options.size), adapted(unet_of(options.size), references=2).eval()
     channels, width = plain.config.in_channels, plain.config.cross_attention_dim
     states = torch.randn(2, size.tokens, width)
     scheduler = DDIMScheduler(

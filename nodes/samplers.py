@@ -64,7 +64,7 @@ class AVGenSampleCausal(io.ComfyNode):
                 types.Plan.Input(
                     "schedule",
                     optional=True,
-                    tooltip="Block or asynchronous. Without one: what the model was tuned with.",
+                    tooltip="Block or asynchronous; for ART-V, reference. Without one: what the model was tuned with.",
                 ),
                 types.Prompts.Input(
                     "negative",

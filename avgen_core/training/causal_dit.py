@@ -62,10 +62,9 @@ def train_causal_dit(
     def draw(step: int, rows: slice) -> tuple[ClipBatch, ClipNoise, Tensor]:
         generator = torch.Generator().manual_seed(spec.seed * 1_000_003 + step)
         batch = clips.batch(step, spec.batch, frames, spec.seed, text_dropout, rows)
-        drawn = noise.draw(spec.batch, frames, generator)
+        drawn = noise.draw(spec.batch, frames, generator).of(rows)
         epsilon = torch.randn(spec.batch, *batch.latents.shape[1:], generator=generator)[rows]
-        own = ClipNoise(drawn.levels[rows], drawn.learned[rows], drawn.groups, drawn.remade[rows])
-        return batch, own, epsilon
+        return batch, drawn, epsilon
 
     def losses(model: TextToVideo, data: tuple[ClipBatch, ClipNoise, Tensor]) -> RowLosses:
         batch, (levels, learned, groups, _), epsilon = data

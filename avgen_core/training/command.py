@@ -1,8 +1,9 @@
 """`python -m avgen_core train STEP`.
 
 The embedded model: corpus, autoencoder, latents, dit, in this order; sheet shows the data. A student of it that takes
-few steps: trajectories, few-steps. ART-V, on the same latents: image-model, art-v. AR-Diffusion, from videos or the
-corpus: ar-vae, ar-latents, ar-diffusion, and ar-vae-temporal after the first.
+few steps: trajectories, few-steps. On the same latents ART-V: image-model, art-v; and ARLON: arlon-vqvae, arlon-tokens,
+arlon-injection. AR-Diffusion, from videos or the corpus: ar-vae, ar-latents, ar-diffusion, and ar-vae-temporal after the
+first.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="corpus, autoencoder, latents, dit: in this order; sheet: a picture of the data; "
         "trajectories, few-steps: a student of the dit, in this order; "
         "image-model, art-v: ART-V, after latents, in this order; art-latents, art-v: ART-V on a checkpoint; "
+        "arlon-vqvae, arlon-tokens, arlon-injection: ARLON, after latents and dit, in this order; "
         "ar-vae, ar-latents, ar-diffusion: AR-Diffusion, in this order; ar-vae-temporal: after ar-vae",
     )
     parser.add_argument(

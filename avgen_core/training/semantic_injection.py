@@ -70,11 +70,10 @@ def train_semantic_injection(
     def draw(step: int, rows: slice) -> tuple[ClipBatch, ClipNoise, InjectionDraws]:
         generator = torch.Generator().manual_seed(spec.seed * 1_000_003 + step)
         batch = clips.batch(step, spec.batch, frames, spec.seed, recipe.text_dropped, rows)
-        drawn = noise.draw(spec.batch, frames, generator)
-        own = ClipNoise(drawn.levels[rows], drawn.learned[rows], drawn.groups, drawn.remade[rows])
+        drawn = noise.draw(spec.batch, frames, generator).of(rows)
         shape = (spec.batch, *batch.latents.shape[1:])
         draws = injection_draws(shape, dim, recipe, generator)
-        return batch, own, InjectionDraws(*(value[rows] for value in draws))
+        return batch, drawn, InjectionDraws(*(value[rows] for value in draws))
 
     origin = {
         "the data": clips.digest,

@@ -105,6 +105,10 @@ class ClipNoise(NamedTuple):
     groups: Tensor | None
     remade: Tensor
 
+    def of(self, rows: slice) -> ClipNoise:
+        """That of some of the clips."""
+        return ClipNoise(self.levels[rows], self.learned[rows], self.groups, self.remade[rows])
+
 
 @dataclass(frozen=True)
 class NoiseRecipe:
