@@ -2,7 +2,7 @@
 
 The embedded model: corpus, autoencoder, latents, dit, in this order; sheet shows the data. A student of it that takes
 few steps: trajectories, few-steps. On the same latents ART-V: image-model, art-v; and ARLON: arlon-vqvae, arlon-tokens,
-arlon-injection. AR-Diffusion, from videos or the corpus: ar-vae, ar-latents, ar-diffusion, and ar-vae-temporal after the
+arlon-injection. AR-Diffusion, from videos or the corpus: ar-vae, ar-latents, ar-diffusion, ar-vae-temporal after the
 first.
 """
 
