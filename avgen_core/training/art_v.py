@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -15,6 +15,9 @@ from ..networks.reference_unet import Prediction, ReferenceUNet, TextKeys, clean
 from .captioned_videos import CaptionedClips
 from .latents import ClipBatch, LatentClips
 from .loop import RowLosses, Training, TrainSpec, nothing, run
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
 
 SNR_LIMIT = 5.0  # Min-SNR weighting, arXiv 2303.09556, which also counts the error in the clean image
 
@@ -187,6 +190,11 @@ def set_learned(model: ReferenceUNet, learned: Learned, adapter: bool = True) ->
         parameter.requires_grad_(learned is Learned.ALL or (learned is Learned.ATTENTION and ".attn2." in name))
 
 
+def _sizes(unet: UNet2DConditionModel) -> dict[str, Any]:
+    """The config without diffusers' own notes, which stand in another order in every process."""
+    return {name: value for name, value in sorted(unet.config.items()) if not name.startswith("_")}
+
+
 def train_art_v(
     spec: TrainSpec,
     clips: LatentClips | CaptionedClips,
@@ -213,7 +221,7 @@ def train_art_v(
 
     origin = {
         "the data": clips.digest,
-        "the network": f"{dict(model.unet.config)} {model.adapter.config}",
+        "the network": f"{_sizes(model.unet)} {model.adapter.config}",
         "its training": f"{window=} {recipe} {trainer.prediction}",
     }
     training = Training(model, spec, draw, losses, origin=origin)

@@ -217,6 +217,15 @@ def averaged(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, shared).eval().requires_grad_(False)
 
 
+def _difference(before: str, now: str, around: int = 60) -> str:
+    """Both texts where they begin to differ."""
+    same = next((at for at, (a, b) in enumerate(zip(before, now, strict=False)) if a != b), min(len(before), len(now)))
+    start = max(0, same - around)
+    lead = "... " if start else ""
+    was, is_now = (lead + text[start : same + around] for text in (before, now))
+    return f"{was} and is now {is_now}"
+
+
 def frozen_origin(model: nn.Module) -> dict[str, str]:
     """A digest of the weights that do not learn, a sample of each; empty where all learn."""
     frozen = [(name, parameter) for name, parameter in model.named_parameters() if not parameter.requires_grad]
@@ -301,7 +310,7 @@ class Training:
 
     def _check_origin(self, origin: dict[str, str]) -> None:
         other = [
-            f"{name} was {origin.get(name, 'unknown')} and is now {mine}"
+            f"{name} was {_difference(origin.get(name, 'unknown'), mine)}"
             for name, mine in self.origin.items()
             if origin.get(name) != mine
         ]

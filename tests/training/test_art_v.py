@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.configuration_utils import FrozenDict
 
 from avgen_core.networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
 from avgen_core.networks.reference_unet import Prediction, ReferenceUNet, cross_attentions
@@ -131,8 +132,8 @@ def test_a_remade_reference_is_the_models_own():
     assert not remade.previous.requires_grad
 
 
-def train(out: Path, data: Path, steps: int, recipe: ReferenceRecipe = RECIPE, **changes):
-    model = network()
+def train(out: Path, data: Path, steps: int, recipe: ReferenceRecipe = RECIPE, model=None, **changes):
+    model = model or network()
     set_learned(model, Learned.ALL)
     clips = LatentClips(data, "f" * 16)
     return train_art_v(spec(out, steps, **changes), clips, model, trainer(), recipe)
@@ -142,6 +143,15 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, data):
     whole = train(tmp_path / "whole", data, 4)
     train(tmp_path / "cut", data, 2)
     assert same(train(tmp_path / "cut", data, 4), whole)
+
+
+def test_a_state_goes_on_in_a_process_that_orders_sets_otherwise(tmp_path, data):
+    """diffusers notes which of a config's values are defaults in a set's order, another one in every process."""
+    train(tmp_path, data, 1)
+    model = network()
+    defaults = model.unet.config["_use_default_values"]
+    model.unet._internal_dict = FrozenDict({**model.unet.config, "_use_default_values": defaults[::-1]})
+    assert train(tmp_path, data, 2, model=model).step == 2
 
 
 def test_references_are_worth_something(tmp_path, data):

@@ -170,6 +170,19 @@ def test_a_state_goes_on_only_with_what_it_was_begun_with(tmp_path):
         training("dogs").resume()
 
 
+def test_long_origins_are_told_where_they_differ(tmp_path):
+    def training(widths: str) -> Training:
+        network = {"the network": "depth 6, " * 100 + widths + ", heads 4" * 100}
+        return Training(torch.nn.Linear(3, 1), spec(tmp_path, 5), unused, unused, origin=network)
+
+    begun = training("width 256")
+    begun.step = 1
+    begun.save()
+    with pytest.raises(ValueError, match=r"\.\.\. .*width 256.* and is now \.\.\. .*width 384") as raised:
+        training("width 384").resume()
+    assert len(str(raised.value)) < 600
+
+
 def test_a_state_that_does_not_know_its_origin_is_refused(tmp_path):
     before = Training(torch.nn.Linear(3, 1), spec(tmp_path, 5), unused, unused)
     before.step = 1
