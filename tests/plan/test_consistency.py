@@ -9,6 +9,7 @@ import pytest
 from avgen_core.plan import (
     AsynchronousPlan,
     BlockPlan,
+    OnSwitch,
     ReferencePlan,
     SegmentPlan,
     SinkPositions,
@@ -35,19 +36,22 @@ WINDOWS = [
 ]
 
 
-@pytest.mark.parametrize("changed", [never, every_five])
+CHANGES = [(never, OnSwitch.KEEP), *((every_five, on_switch) for on_switch in OnSwitch)]
+
+
+@pytest.mark.parametrize(("changed", "on_switch"), CHANGES)
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
-def test_block_plans(window, changed):
+def test_block_plans(window, changed, on_switch):
     for block, first_alone, solver, units in product((1, 2, 3), (False, True), Solver, (0, 2)):
         given = (1 + block if first_alone else 2 * block) if units else 0
-        plan = BlockPlan(flow_sigmas(3), block, window, solver, first_alone, given)
+        plan = BlockPlan(flow_sigmas(3), block, window, solver, first_alone, given, on_switch=on_switch)
         checker = follow(plan, 40, changed, window.size, window.sink)
         assert checker.held <= (window.size or 44) + block
 
 
-@pytest.mark.parametrize("changed", [never, every_five])
+@pytest.mark.parametrize(("changed", "on_switch"), CHANGES)
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
-def test_asynchronous_plans(window, changed):
+def test_asynchronous_plans(window, changed, on_switch):
     """Also where the frames in flight fill the window to the last place."""
     for (steps, difference), block, frames, given in product(
         ((1, 1), (2, 1), (3, 1), (4, 2), (4, 3), (4, 4), (9, 3)), (1, 3), (None, 36), (0, 6)
@@ -55,7 +59,7 @@ def test_asynchronous_plans(window, changed):
         room = (window.size or 99) - window.sink
         if steps > difference * (room // block):
             continue
-        plan = AsynchronousPlan(flow_sigmas(steps), difference, frames, block, window, given=given)
+        plan = AsynchronousPlan(flow_sigmas(steps), difference, frames, block, window, given=given, on_switch=on_switch)
         checker = follow(plan, 36, changed, window.size, window.sink)
         assert checker.held <= (window.size or 50) + block
 
