@@ -7,10 +7,12 @@ block enters the keys and values that are cached of it.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,48 +22,77 @@ from ..networks.semantic_injection import Guidance, SemanticInjection
 from ..plan import Action, AsynchronousPlan, BlockPlan, Query, SegmentPlan
 from ..rollout.denoiser import Request
 from .causal_wan import CausalWanDenoiser
+from .token_track import TokenTrack
 from .token_writer import Memory, TokenWriter, VideoPrompts, written_codes
 
 
 @dataclass(frozen=True)
-class TokenTrack:
-    """Codes (G, rows, columns) of a video, to guide another; repeated when it is longer."""
-
-    codes: Tensor
-
-    def group(self, number: int) -> Tensor:
-        """The codes (cells,) of a group."""
-        return self.codes[number % len(self.codes)].flatten()
-
-
-@dataclass(frozen=True)
 class GuidanceStrength:
-    """How much of the codes' guidance is taken: `early` where a frame is noise, `late` where it is clean, else between.
+    """How much of the codes' guidance is taken. 1 is what was trained, 0 leaves the DiT alone.
 
-    1 is what was trained, 0 leaves the DiT alone.
+    Args:
+        early, late: where a frame is noise, and where it is clean; in between, between.
+        over_frames: (frame, factor) with rising frames; between two of them the factor moves evenly, before the first
+            and after the last it stays.
+
+    Raises:
+        ValueError: frames do not rise, or a factor is negative.
     """
 
     early: float = 1.0
     late: float = 1.0
+    over_frames: tuple[tuple[int, float], ...] = ()
 
-    def at(self, sigma: float) -> float:
-        return self.late + (self.early - self.late) * sigma
+    def __post_init__(self) -> None:
+        frames = [frame for frame, _ in self.over_frames]
+        if frames != sorted(set(frames)) or any(factor < 0 for _, factor in self.over_frames):
+            raise ValueError(
+                f"strengths over frames need rising frames and factors of 0 or more, got {self.over_frames}"
+            )
+
+    @classmethod
+    def parsed(cls, early: float, late: float, over_frames: str) -> GuidanceStrength:
+        """From text such as `0: 1, 48: 0.5`, with commas or lines between. Raises ValueError for other text."""
+        pieces = [piece for piece in re.split(r"[,\n]", over_frames) if piece.strip()]
+        found = [re.fullmatch(r"\s*(\d+)\s*:\s*(\d*\.?\d+)\s*", piece) for piece in pieces]
+        for piece, match in zip(pieces, found, strict=True):
+            if match is None:
+                raise ValueError(
+                    f"a strength over frames is FRAME: FACTOR, such as `0: 1, 48: 0.5`, got {piece.strip()!r}"
+                )
+        return cls(early, late, tuple((int(match[1]), float(match[2])) for match in found))
+
+    def at(self, frame: int, sigma: float) -> float:
+        return self._factor(frame) * (self.late + (self.early - self.late) * sigma)
+
+    def _factor(self, frame: int) -> float:
+        if not self.over_frames:
+            return 1.0
+        frames, factors = zip(*self.over_frames, strict=True)
+        return float(np.interp(frame, frames, factors))
 
 
 @dataclass(frozen=True)
 class ArlonParts:
-    """The three networks that ARLON adds to a video model."""
+    """The three networks that ARLON adds to a video model. `codebook` names the coder's weights: tracks know theirs."""
 
     coder: LatentVQVAE
     writer: TokenWriter
     injection: SemanticInjection
+    codebook: str = ""
 
 
 class CodeGuidance:
     """From a pass to the guidance of its frames, for one video or several in lockstep."""
 
     def __init__(self, parts: ArlonParts, size: tuple[int, int], track: TokenTrack | None, strength: GuidanceStrength):
-        """`size`: height and width of the latents; `track`: codes in place of written ones."""
+        """`size`: height and width of the latents; `track`: codes in place of written ones.
+
+        Raises:
+            TrackError: the track is of another codebook or size.
+        """
+        if track is not None:
+            track.check(parts.codebook, parts.coder.config.cells(*size))
         self.parts, self.size, self.track, self.strength = parts, size, track, strength
         self._known: tuple[tuple, Tensor, dict[int, Tensor]] | None = None
 
@@ -76,7 +107,7 @@ class CodeGuidance:
         """`prompts` of each video for a row of the pass; `repeats`: rows of the network's batch a video."""
         queries = request.step.queries
         self._make_codes(request, prompts)
-        strength = torch.tensor([self.strength.at(_sigma(query)) for query in queries])
+        strength = torch.tensor([self.strength.at(query.frame, _sigma(query)) for query in queries])
         layers = self._layers_of(tuple(query.frame for query in queries), repeats, request.memory)
         device = self.parts.injection.project.weight.device
         return Guidance(self.parts.injection.config.kind, layers, strength.to(device))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..checkpoints.files import CheckpointError, config_from, fingerprint, load_into, read_weights
 from ..networks.latent_vqvae import LatentVQVAE, LatentVQVAEConfig
@@ -13,8 +14,12 @@ from ..networks.semantic_injection import SemanticInjection, SemanticInjectionCo
 from ..networks.token_transformer import TokenTransformer, TokenTransformerConfig
 from ..plan import BlockPlan, flow_sigmas
 from ..rollout.denoiser import FrameGrid
-from .arlon import ArlonDenoiser, ArlonParts, GuidanceStrength, TokenTrack
+from ..rollout.executor import Prompts
+from ..rollout.noise import SeededNoise
+from ..rollout.run import Run
+from .arlon import ArlonDenoiser, ArlonParts, GuidanceStrength
 from .embedded import AUTOENCODER, CAUSAL_DIT, FOLDER, SHIFT, TEXT_ENCODER, EmbeddedModel, load_embedded
+from .token_track import TokenTrack, TrackError, track_in, track_of_latents, written_track
 from .token_writer import TokenSampling, TokenWriter
 
 LATENT_VQVAE, TOKEN_TRANSFORMER = "latent_vqvae.safetensors", "token_transformer.safetensors"
@@ -48,6 +53,36 @@ class EmbeddedArlon(EmbeddedModel):
             grid=FrameGrid(1),
         )
 
+    def guided_by(self, track: TokenTrack | None, strength: GuidanceStrength, sampling: TokenSampling) -> EmbeddedArlon:
+        """The same model with other guidance. Raises TrackError for a track of another codebook or size."""
+        if track is not None:
+            track.check(self.parts.codebook, self.parts.coder.config.cells(*self.latent_shape[1:]))
+        writer = TokenWriter(self.parts.writer.network, self.encode_text, sampling)
+        return replace(self, parts=replace(self.parts, writer=writer), track=track, strength=strength)
+
+    def written_track(
+        self, prompts: Prompts, frames: int, seed: int, on_group: Callable[[int], None] = lambda group: None
+    ) -> TokenTrack:
+        """What a run of these prompts and this seed would write, before it is made."""
+        coder = self.parts.coder
+        noise, size = SeededNoise(seed), self.latent_shape[1:]
+        return written_track(
+            self.parts.writer, coder, prompts, frames, noise, size=size, codebook=self.parts.codebook, on_group=on_group
+        )
+
+    def track_of(self, latents: Tensor) -> TokenTrack:
+        """The track of a video's latents (F, C, H, W). Raises TrackError for latents of another size."""
+        if tuple(latents.shape[1:]) != self.latent_shape:
+            raise TrackError(
+                f"the latents are {tuple(latents.shape[1:])} a frame, not {self.latent_shape}: encode frames of the "
+                "model's size with its own autoencoder"
+            )
+        return track_of_latents(self.parts.coder, latents, self.parts.codebook)
+
+    def track_in(self, run: Run) -> TokenTrack:
+        """The codes that guided a run. Raises TrackError where the run has none."""
+        return track_in(run.state().memory, self.parts.coder.config.cells(*self.latent_shape[1:]), self.parts.codebook)
+
 
 def load_embedded_arlon(folder: Path = FOLDER, sampling: TokenSampling | None = None, operations=nn) -> EmbeddedArlon:
     """The embedded model with its ARLON parts.
@@ -76,7 +111,8 @@ def load_embedded_arlon(folder: Path = FOLDER, sampling: TokenSampling | None = 
     writer = load_into(writer, writer_weights, TOKEN_TRANSFORMER)
     injection = SemanticInjection(config_from(SemanticInjectionConfig, about_injection), operations)
     injection = load_into(injection, injection_weights, SEMANTIC_INJECTION)
-    parts = ArlonParts(coder, TokenWriter(writer, embedded.encode_text, sampling or TokenSampling()), injection)
+    token_writer = TokenWriter(writer, embedded.encode_text, sampling or TokenSampling())
+    parts = ArlonParts(coder, token_writer, injection, codebook=fingerprint(paths[0]))
     settings = {field.name: getattr(embedded, field.name) for field in fields(EmbeddedModel)}
     digest = fingerprint(*paths)
     return EmbeddedArlon(**{**settings, "fingerprint": f"{embedded.fingerprint}-{digest}"}, parts=parts)

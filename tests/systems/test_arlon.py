@@ -17,8 +17,9 @@ from avgen_core.rollout.executor import Executor, Prompts
 from avgen_core.rollout.generate import Order, generate, prepare
 from avgen_core.rollout.noise import SeededNoise
 from avgen_core.rollout.state import State
-from avgen_core.systems.arlon import ArlonDenoiser, ArlonParts, GuidanceStrength, TokenTrack
+from avgen_core.systems.arlon import ArlonDenoiser, ArlonParts, GuidanceStrength
 from avgen_core.systems.causal_wan import CausalWanDenoiser
+from avgen_core.systems.token_track import TokenTrack
 from avgen_core.systems.token_writer import TokenSampling, TokenWriter, written_codes
 
 DIT = CausalDiTConfig(

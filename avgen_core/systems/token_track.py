@@ -1,0 +1,159 @@
+"""Tracks of codes apart from the videos that they came from: made, cut, repeated, kept in files, looked at (ARLON)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..networks.latent_vqvae import LatentVQVAE
+from ..rollout.denoiser import FrameGrid
+from ..rollout.executor import Prompts
+from ..rollout.files import written_whole
+from ..rollout.noise import NoiseSource
+from .token_writer import Memory, TokenWriter, written_codes
+
+SUFFIX = ".tokens.safetensors"
+KEY = "avgen_tokens"
+
+
+class TrackError(ValueError):
+    """A track that cannot be used; the message says why and what to change."""
+
+
+@dataclass(frozen=True)
+class TokenTrack:
+    """Codes (G, rows, columns) of a video, to guide another; repeated when that one is longer.
+
+    codebook: names the VQ-VAE that the codes are of.
+    """
+
+    codes: Tensor
+    codebook: str = ""
+
+    def group(self, number: int) -> Tensor:
+        """The codes (cells,) of a group."""
+        return self.codes[number % len(self.codes)].flatten()
+
+    def part(self, start: int, groups: int = 0) -> TokenTrack:
+        """`groups` groups from number `start` on; 0: all that follow.
+
+        Raises:
+            TrackError: there are not so many.
+        """
+        stop = start + groups if groups else len(self.codes)
+        if not 0 <= start < stop <= len(self.codes):
+            raise TrackError(
+                f"the tokens have {len(self.codes)} groups, 0 to {len(self.codes) - 1}; asked for group {start} and "
+                f"{f'up to group {stop - 1}' if groups else 'all that follow'}: change start or groups"
+            )
+        return replace(self, codes=self.codes[start:stop])
+
+    def repeated(self, times: int) -> TokenTrack:
+        """`times` in a row."""
+        return replace(self, codes=self.codes.repeat(times, 1, 1))
+
+    def followed_by(self, other: TokenTrack) -> TokenTrack:
+        """Both, one after the other. Raises TrackError for codes of another codebook or size."""
+        self.check(other.codebook, tuple(other.codes.shape[1:]))
+        return replace(self, codes=torch.cat([self.codes, other.codes]))
+
+    def check(self, codebook: str, cells: tuple[int, int]) -> None:
+        """Raises TrackError unless the codes are of this codebook and this size (rows, columns)."""
+        if self.codebook != codebook:
+            raise TrackError(
+                f"these tokens are of the codebook {self.codebook}, not {codebook}: encode the video, or write the "
+                "tokens, with the model that is to follow them"
+            )
+        if tuple(self.codes.shape[1:]) != cells:
+            raise TrackError(
+                f"these tokens are {tuple(self.codes.shape[1:])} a group, not {cells}: make them from a video of the "
+                "model's size"
+            )
+
+    def save(self, path: Path) -> None:
+        """Write as one safetensors file, which takes its name only when it is complete."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(path) as partial:
+            save_file({"codes": self.codes.to(torch.int32).contiguous()}, partial, {KEY: json.dumps(self.codebook)})
+
+    @classmethod
+    def load(cls, path: Path) -> TokenTrack:
+        """Read what `save` wrote. Raises TrackError when the file is damaged or foreign."""
+        try:
+            with safe_open(path, "pt") as file:
+                header = (file.metadata() or {}).get(KEY)
+                codes = file.get_tensor("codes") if header is not None else None
+        except (SafetensorError, OSError) as error:
+            raise TrackError(f"{path.name} cannot be read ({error}): it is no safetensors file or truncated") from error
+        if codes is None or codes.ndim != 3 or not len(codes):
+            raise TrackError(f"{path.name} holds no tokens: choose a file that Save Tokens (AVGen) wrote")
+        return cls(codes, json.loads(header))
+
+
+@torch.no_grad()
+def track_of_latents(coder: LatentVQVAE, latents: Tensor, codebook: str) -> TokenTrack:
+    """The track of a video's latents (F, C, H, W)."""
+    weight = coder.codebook.vectors
+    codes = coder.encode(latents.transpose(0, 1)[None].to(weight))[0]
+    return TokenTrack(codes.to("cpu", torch.int32), codebook)
+
+
+def track_in(memory: Memory, cells: tuple[int, int], codebook: str) -> TokenTrack:
+    """The codes that a run of one video remembers. Raises TrackError where it has none."""
+    codes = written_codes(memory)
+    if not len(codes):
+        raise TrackError("this run has no tokens: only runs of a model with ARLON's parts do")
+    return TokenTrack(codes[:, 0].unflatten(1, cells), codebook)
+
+
+def written_track(
+    writer: TokenWriter,
+    coder: LatentVQVAE,
+    prompts: Prompts,
+    frames: int,
+    noise: NoiseSource,
+    *,
+    size: tuple[int, int],
+    codebook: str,
+    branches: int = 2,
+    grid: FrameGrid | None = None,
+    on_group: Callable[[int], None] = lambda group: None,
+) -> TokenTrack:
+    """The codes that a run of `frames` latent frames of `size` would write, without the run.
+
+    `branches` and `grid`: of the run's denoiser; `on_group` hears how many groups are written. A group has the prompt
+    of its first frame.
+    """
+    grid, memory = grid or FrameGrid(), {}
+    for group in range(coder.config.groups_of(frames)):
+        first = grid.first_pixel(coder.config.frames_of(group))
+        writer.write((prompts.at(first, branches),), memory, noise)
+        on_group(group + 1)
+    return track_in(memory, coder.config.cells(*size), codebook)
+
+
+@torch.no_grad()
+def coarse_latents(coder: LatentVQVAE, track: TokenTrack, size: tuple[int, int]) -> Tensor:
+    """What the codes alone show: latents (F, C, H, W) of `size`."""
+    codes = track.codes.long()[None].to(coder.codebook.vectors.device)
+    frames = coder.config.frames_of(codes.shape[1])
+    return coder.decode(codes, frames, *size)[0].transpose(0, 1).float().cpu()
+
+
+def token_map(coder: LatentVQVAE, track: TokenTrack) -> Tensor:
+    """A colour (G, rows, columns, 3) in 0..1 for each code; codes with similar vectors have similar colours.
+
+    The colours are the three principal components of the codebook, each by its rank, so that all of it is used.
+    """
+    vectors = coder.codebook.vectors.float().cpu()
+    centred = vectors - vectors.mean(0)
+    axes = torch.linalg.svd(centred, full_matrices=False).Vh[:3]
+    ranks = (centred @ axes.T).argsort(0).argsort(0).float() / max(1, len(vectors) - 1)
+    return torch.nn.functional.pad(ranks, (0, 3 - ranks.shape[1]))[track.codes.long()]
