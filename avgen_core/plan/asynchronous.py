@@ -149,10 +149,8 @@ class AsynchronousPlan(InUnits):
         while self._units is None or first < self._units:
             started = rule.started(row, self._units)
             newest = range(begun * self.block, started * self.block)
-            if newest and cached and self.on_switch is not OnSwitch.KEEP and changed(newest.start - 1, newest[-1]):
-                forgotten = self._forgotten(cached)
-                cached = [frame for frame in cached if frame not in forgotten]
-                yield from self._recache(newest[-1], cached, forgotten)
+            if newest and cached and self.on_switch is OnSwitch.RECACHE and changed(newest.start - 1, newest[-1]):
+                yield from self._recache(newest[-1], cached)
             active = range(first * self.block, started * self.block)
             clean = range((first - 1) * self.block, first * self.block) if self._commits(row, first) else range(0)
             finished = self._entering(clean, len(active))
@@ -202,13 +200,7 @@ class AsynchronousPlan(InUnits):
         group = 0 if self.joint else unit
         return Query(frame, 1000 * sigma, step_action(self.solver, after), frame, frame, sigma, after, index, group)
 
-    def _forgotten(self, cached: list[int]) -> tuple[int, ...]:
-        """Finished frames that a switch gives up: all but the newest unit and the sinks."""
-        if self.on_switch is not OnSwitch.FORGET:
-            return ()
-        return tuple(frame for frame in cached[: -self.block] if frame >= self.window.sink)
-
-    def _recache(self, prompt_at: int, cached: list[int], forgotten: tuple[int, ...]) -> Iterator[Pass]:
+    def _recache(self, prompt_at: int, cached: list[int]) -> Iterator[Pass]:
         slots = self.window.slots(cached, prompt_at)
         windowed = [slot for slot in slots if slot.frame >= self.window.sink]
         if windowed:
@@ -217,4 +209,4 @@ class AsynchronousPlan(InUnits):
                 Query(s.frame, self.context_timestep, Action.RECACHE, s.position, prompt_at, group=unit)
                 for s, unit in ((slot, slot.frame // self.block) for slot in windowed)
             )
-            yield Pass(tuple(queries), sinks, evicts=forgotten)
+            yield Pass(tuple(queries), sinks)

@@ -22,7 +22,6 @@ class OnSwitch(str, Enum):
 
     RECACHE = "recache"  # their keys and values are computed anew under the new prompt, as in LongLive
     KEEP = "keep"  # they stay as they are
-    FORGET = "forget"  # the newest block is recached, the others are given up: their motion holds on to the old prompt
 
 
 class SinkPositions(str, Enum):
@@ -125,20 +124,18 @@ class BlockPlan:
             start += size
 
     def passes(self, changed: Changed = never) -> Iterator[Pass]:
-        previous, cached = range(0), []
+        previous = 0
         for frames in self._blocks():
-            given = frames.start < self.given
-            if not given and self.on_switch is not OnSwitch.KEEP and changed(previous.start, frames.start):
-                forgotten = self._forgotten(cached, previous)
-                cached = [frame for frame in cached if frame not in forgotten]
-                yield from self._recache(frames.start, self.window.slots(cached, frames.start), forgotten)
-            context = self.window.slots(cached, frames.start)
-            if not given:
+            visible = self.window.visible(frames.start, len(frames))
+            context = self.window.slots(visible, frames.start)
+            if frames.start < self.given:
+                yield self._commit(frames, context, emits=tuple(frames))
+            else:
+                if self.on_switch is OnSwitch.RECACHE and changed(previous, frames.start):
+                    yield from self._recache(frames.start, context)
                 yield from self._denoise(frames, context)
-            seen = self.window.visible(frames.stop, self.block)
-            lost = tuple(frame for frame in (*cached, *frames) if frame not in seen)
-            yield self._commit(frames, context, emits=tuple(frames) if given else (), evicts=lost)
-            previous, cached = frames, [frame for frame in (*cached, *frames) if frame in seen]
+                yield self._commit(frames, context)
+            previous = frames.start
 
     def _denoise(self, frames: range, context: tuple[Slot, ...]) -> Iterator[Pass]:
         last = len(self.sigmas) - 1
@@ -147,19 +144,13 @@ class BlockPlan:
             queries = tuple(Query(f, 1000 * sigma, action, f, f, sigma, after, index) for f in frames)
             yield Pass(queries, context, emits=tuple(frames) if index == last else ())
 
-    def _commit(
-        self, frames: range, context: tuple[Slot, ...], emits: tuple[int, ...], evicts: tuple[int, ...]
-    ) -> Pass:
+    def _commit(self, frames: range, context: tuple[Slot, ...], emits: tuple[int, ...] = ()) -> Pass:
         queries = tuple(Query(f, self.context_timestep, Action.COMMIT, f, f) for f in frames)
-        return Pass(queries, context, emits=emits, evicts=evicts)
+        after = set(self.window.visible(frames.stop, self.block))
+        held = [*(slot.frame for slot in context), *frames]
+        return Pass(queries, context, emits=emits, evicts=tuple(f for f in held if f not in after))
 
-    def _forgotten(self, cached: list[int], newest: range) -> tuple[int, ...]:
-        """Frames that a switch gives up; sinks are protected."""
-        if self.on_switch is not OnSwitch.FORGET:
-            return ()
-        return tuple(frame for frame in cached if self.window.sink <= frame < newest.start)
-
-    def _recache(self, start: int, context: tuple[Slot, ...], forgotten: tuple[int, ...]) -> Iterator[Pass]:
+    def _recache(self, start: int, context: tuple[Slot, ...]) -> Iterator[Pass]:
         """The window again under the prompt of frame `start`, block-causal; sinks are protected, as in LongLive."""
         windowed = [slot for slot in context if slot.frame >= self.window.sink]
         if not windowed:
@@ -169,7 +160,7 @@ class BlockPlan:
             Query(s.frame, self.context_timestep, Action.RECACHE, s.position, start, group=self._group(s.frame))
             for s in windowed
         )
-        yield Pass(queries, sinks, evicts=forgotten)
+        yield Pass(queries, sinks)
 
     def _group(self, frame: int) -> int:
         return -(-frame // self.block) if self.first_alone else frame // self.block

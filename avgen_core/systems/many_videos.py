@@ -82,12 +82,12 @@ class ManyPrompts:
         return tuple(dict.fromkeys(text for schedule in self.schedules for text in schedule.texts()))
 
     def check(self, plan: Plan) -> None:
-        """Raises ValueError where one video's switch would touch the context of a video that does not switch."""
-        touches = isinstance(plan, BlockPlan | AsynchronousPlan) and plan.on_switch is not OnSwitch.KEEP
-        if touches and len({schedule.switches() for schedule in self.schedules}) > 1:
+        """Raises ValueError where one video's switch would recache the frames of a video that does not switch."""
+        recaches = isinstance(plan, BlockPlan | AsynchronousPlan) and plan.on_switch is OnSwitch.RECACHE
+        if recaches and len({schedule.switches() for schedule in self.schedules}) > 1:
             raise ValueError(
-                "with a plan that recaches or forgets on a switch, videos that are made together have to switch at "
-                "the same frames: make them in separate batches, or use a plan that keeps its cache"
+                "with a plan that recaches on a switch, videos that are made together have to switch at the same "
+                "frames: make them in separate batches, or use a plan that keeps its cache"
             )
 
 

@@ -11,7 +11,6 @@ from avgen_core.plan import (
     Action,
     ADRule,
     AsynchronousPlan,
-    OnSwitch,
     PlanError,
     Window,
     WindowedAsynchronousPlan,
@@ -155,15 +154,6 @@ def test_a_prompt_switch_recaches_before_the_first_frame_of_the_new_prompt():
     assert [q.frame for q in passes[at].queries] == [1, 2, 3, 4], "frame 0 is a sink, 5 and 6 are in flight"
     assert {q.prompt_at for q in passes[at].queries} == {7}
     assert passes[at + 1].queries[-1].frame == 7 and passes[at + 1].queries[-1].index == 0
-
-
-def test_a_prompt_switch_may_forget_all_but_the_newest_finished_frame():
-    plan = AsynchronousPlan(flow_sigmas(4), 2, window=Window(8, 1), on_switch=OnSwitch.FORGET)
-    passes = list(passes_until(plan, 12, lambda earlier, later: earlier < 7 <= later))
-    (at,) = (number for number, step in enumerate(passes) if step.queries[0].action is Action.RECACHE)
-    assert [q.frame for q in passes[at].queries] == [4] and passes[at].evicts == (1, 2, 3)
-    assert [s.frame for s in passes[at].context] == [0]
-    assert [s.frame for s in passes[at + 1].context] == [0, 4]
 
 
 @pytest.mark.parametrize(

@@ -93,24 +93,6 @@ def test_a_prompt_switch_recaches_the_window_but_not_the_sink():
     assert list(passes_until(kept, 20, changed)) == list(passes_until(kept, 20))
 
 
-def test_a_prompt_switch_may_forget_all_but_the_newest_block():
-    def changed(earlier: int, later: int) -> bool:
-        return earlier < 7 <= later
-
-    plan = BlockPlan(flow_sigmas(1), block=2, window=Window(7, 1), on_switch=OnSwitch.FORGET)
-    (recache,) = (step for step in passes_until(plan, 20, changed) if step.queries[0].action is Action.RECACHE)
-    assert frames_of(recache) == [6, 7] and context_of(recache) == [0] and recache.evicts == (4, 5)
-    contexts = [context_of(s) for s in passes_until(plan, 15, changed) if s.queries[0].action is Action.STEP]
-    assert contexts[3:] == [[0, 2, 3, 4, 5], [0, 6, 7], [0, 6, 7, 8, 9], [0, 8, 9, 10, 11], [0, 10, 11, 12, 13]]
-
-
-def test_given_frames_are_not_forgotten():
-    plan = BlockPlan(flow_sigmas(1), block=2, given=4, on_switch=OnSwitch.FORGET)
-    given = list(passes_until(plan, 4, lambda earlier, later: earlier < 2 <= later))
-    assert [context_of(step) for step in given] == [[], [0, 1]]
-    assert not any(step.evicts for step in given)
-
-
 def test_cost():
     """Seven blocks of four steps; the commit of the last one is not needed for its frames."""
     price = cost(SELF_FORCING, 21)

@@ -9,7 +9,6 @@ import pytest
 from avgen_core.plan import (
     AsynchronousPlan,
     BlockPlan,
-    OnSwitch,
     ReferencePlan,
     SegmentPlan,
     SinkPositions,
@@ -36,22 +35,19 @@ WINDOWS = [
 ]
 
 
-CHANGES = [(never, OnSwitch.KEEP), *((every_five, on_switch) for on_switch in OnSwitch)]
-
-
-@pytest.mark.parametrize(("changed", "on_switch"), CHANGES)
+@pytest.mark.parametrize("changed", [never, every_five])
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
-def test_block_plans(window, changed, on_switch):
+def test_block_plans(window, changed):
     for block, first_alone, solver, units in product((1, 2, 3), (False, True), Solver, (0, 2)):
         given = (1 + block if first_alone else 2 * block) if units else 0
-        plan = BlockPlan(flow_sigmas(3), block, window, solver, first_alone, given, on_switch=on_switch)
+        plan = BlockPlan(flow_sigmas(3), block, window, solver, first_alone, given)
         checker = follow(plan, 40, changed, window.size, window.sink)
         assert checker.held <= (window.size or 44) + block
 
 
-@pytest.mark.parametrize(("changed", "on_switch"), CHANGES)
+@pytest.mark.parametrize("changed", [never, every_five])
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
-def test_asynchronous_plans(window, changed, on_switch):
+def test_asynchronous_plans(window, changed):
     """Also where the frames in flight fill the window to the last place."""
     for (steps, difference), block, frames, given in product(
         ((1, 1), (2, 1), (3, 1), (4, 2), (4, 3), (4, 4), (9, 3)), (1, 3), (None, 36), (0, 6)
@@ -59,7 +55,7 @@ def test_asynchronous_plans(window, changed, on_switch):
         room = (window.size or 99) - window.sink
         if steps > difference * (room // block):
             continue
-        plan = AsynchronousPlan(flow_sigmas(steps), difference, frames, block, window, given=given, on_switch=on_switch)
+        plan = AsynchronousPlan(flow_sigmas(steps), difference, frames, block, window, given=given)
         checker = follow(plan, 36, changed, window.size, window.sink)
         assert checker.held <= (window.size or 50) + block
 

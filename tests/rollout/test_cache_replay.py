@@ -76,15 +76,13 @@ def test_cached_equals_replay_after_evictions_and_prompt_switches(plan):
 
 @pytest.mark.parametrize("plan", [tiny.block_plan, tiny.asynchronous_plan], ids=["block", "asynchronous"])
 @torch.no_grad()
-def test_all_answers_to_a_prompt_switch_equal_their_replay_with_guidance(plan):
-    made = {}
-    for on_switch in OnSwitch:
-        made[on_switch], replayed = both_ways(plan(on_switch=on_switch), SWITCH, guidance=2.5)
-        assert difference(made[on_switch], replayed) < 1e-4
-    recached, kept, forgot = (made[way] for way in (OnSwitch.RECACHE, OnSwitch.KEEP, OnSwitch.FORGET))
-    assert torch.equal(recached[:4], kept[:4]) and torch.equal(forgot[:4], kept[:4])
+def test_both_answers_to_a_prompt_switch_equal_their_replay_with_guidance(plan):
+    recached, replayed = both_ways(plan(on_switch=OnSwitch.RECACHE), SWITCH, guidance=2.5)
+    assert difference(recached, replayed) < 1e-4
+    kept, replayed = both_ways(plan(on_switch=OnSwitch.KEEP), SWITCH, guidance=2.5)
+    assert difference(kept, replayed) < 1e-4
+    assert torch.equal(recached[:4], kept[:4])
     assert difference(recached[6:], kept[6:]) > 0.05, "recaching the window under the new prompt matters"
-    assert difference(forgot[6:], recached[6:]) > 0.01, "and so does giving most of it up"
 
 
 @torch.no_grad()

@@ -45,7 +45,6 @@ def test_a_batch_equals_single_videos(guidance):
 SWITCHES = {
     "recached, at a block": (OnSwitch.RECACHE, [switching(0, 8), switching(1, 8)]),
     "recached, inside a block": (OnSwitch.RECACHE, [switching(0, 6), switching(1, 6)]),
-    "forgotten, at a block": (OnSwitch.FORGET, [switching(0, 8), switching(1, 8)]),
     "kept, at different frames": (OnSwitch.KEEP, [switching(0, 4), switching(1, 9), CAPTIONS[2]]),
 }
 
