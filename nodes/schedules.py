@@ -18,7 +18,11 @@ STEPS = "Denoising steps of every frame."
 SHIFT = "Above 1, more of the steps are spent at high noise."
 WINDOW = "Most frames that the model sees at once, the ones in work included. It was trained with 16."
 SINK = "First frames of the video that stay visible for ever, inside the window."
-SWITCH = "When the prompt changes: recache computes visible frames anew under the new prompt; keep leaves them."
+SWITCH = (
+    "When the prompt changes: keep leaves visible frames under the prompt that they were made with, for models that "
+    "are trained on changing prompts (the embedded one); recache computes them anew under the new prompt, for models "
+    "trained on one prompt a video."
+)
 CONTEXT_NOISE = (
     "Noise that finished frames are said to carry (none is added; Self-Forcing's context_noise). A little makes the "
     "model trust its own frames less, against drift. The embedded model was tuned with 0.1."
@@ -86,7 +90,7 @@ class AVGenBlockSchedule(io.ComfyNode):
                 io.Int.Input("window", default=16, min=1, max=4096, tooltip=WINDOW),
                 io.Int.Input("sink", default=0, min=0, max=1024, tooltip=SINK),
                 io.Combo.Input(
-                    "on_prompt_change", options=options(OnSwitch), default=OnSwitch.RECACHE.value, tooltip=SWITCH
+                    "on_prompt_change", options=options(OnSwitch), default=OnSwitch.KEEP.value, tooltip=SWITCH
                 ),
                 io.Int.Input("frames", default=64, min=1, max=100_000, tooltip=FRAMES),
                 context_noise_input(CONTEXT_NOISE),
@@ -147,7 +151,7 @@ class AVGenAsynchronousSchedule(io.ComfyNode):
                 io.Combo.Input(
                     "on_prompt_change",
                     options=options(OnSwitch),
-                    default=OnSwitch.RECACHE.value,
+                    default=OnSwitch.KEEP.value,
                     tooltip=SWITCH + CAUSAL,
                 ),
                 io.Int.Input("frames", default=64, min=1, max=100_000, tooltip=FRAMES),

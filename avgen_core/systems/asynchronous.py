@@ -30,7 +30,7 @@ class AsynchronousSettings:
     window: int | None = 16
     shift: float = 1.0
     sink: int = 0
-    on_switch: OnSwitch = OnSwitch.RECACHE
+    on_switch: OnSwitch = OnSwitch.KEEP
     savings: Savings = Savings.NONE
     context_noise: float = 0.0
 

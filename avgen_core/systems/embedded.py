@@ -75,7 +75,7 @@ class EmbeddedModel:
             BLOCK,
             Window(WINDOW),
             context_timestep=1000 * CONTEXT_NOISE,
-            on_switch=OnSwitch.RECACHE,
+            on_switch=OnSwitch.KEEP,
         )
 
     def asynchronous_plan(self, settings: AsynchronousSettings) -> AsynchronousPlan:

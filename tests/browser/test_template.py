@@ -15,7 +15,7 @@ from page import ComfyPage
 
 ON_PAGE = [template for template in TEMPLATES if template.on_page]
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "images"
-PROMPT = "a steam train drives right in the snowy mountains in falling snow"
+PROMPT = "a steam train drives right in the snowy mountains at sunset"
 
 
 def ui_text(name: str) -> str:

@@ -80,7 +80,7 @@ def test_every_measure_has_its_ceiling_interval_and_target(tiny_system, tmp_path
     assert result["settings"]["steps"] == 1
     printed = capsys.readouterr().out
     assert "clips 2, frames 24, switch_clips 2, switch_at 12, long_frames 64" in printed
-    assert "1 steps, blocks of 4, window 16, recache on a switch" in printed
+    assert "1 steps, blocks of 4, window 16, keep on a switch" in printed
     assert "of 13 targets met" in printed
     for picture in (sheet, confusion):
         assert cv2.imread(str(picture)).shape[2] == 3
