@@ -67,7 +67,7 @@ def read_stable_diffusion(
     try:
         unet = UNet2DConditionModel.from_single_file(dict(weights), config=str(folder / "unet"), torch_dtype=dtype)
         vae = AutoencoderKL.from_single_file(dict(weights), config=str(folder / "vae"), torch_dtype=dtype)
-        text_encoder = _text_encoder(folder / "text_encoder", family, weights).to(dtype)
+        text_encoder = text_encoder_in(weights, family, folder / "text_encoder").to(dtype)
     except (KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path.name} looks like {family.value}, but lacks parts of it: {error}") from error
     parts = [part.eval().requires_grad_(False) for part in (unet, vae, text_encoder)]
@@ -126,7 +126,8 @@ def with_averages(path: Path, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**weights, **averaged}
 
 
-def _text_encoder(folder: Path, family: Family, weights: dict[str, Tensor]) -> CLIPTextModel:
+def text_encoder_in(weights: dict[str, Tensor], family: Family, folder: Path) -> CLIPTextModel:
+    """The text encoder in the weights of a file; `folder` holds its config. Raises KeyError where parts are missing."""
     from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
     from transformers import CLIPTextConfig, CLIPTextModel
 
