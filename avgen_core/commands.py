@@ -11,7 +11,7 @@ from pathlib import Path
 from .checkpoints.ar_diffusion_layout import TIMESTEPS
 from .media.decode import decode_run
 from .media.video import enlarged, write_video
-from .plan import AsynchronousPlan, BlockPlan, ReferencePlan, Savings, Window, cost, flow_sigmas
+from .plan import AsynchronousPlan, BlockPlan, OnSwitch, ReferencePlan, Savings, Window, cost, flow_sigmas
 from .prompts import PromptSchedule, parse_schedule
 from .rollout.archive import SUFFIX, pack_run, unpack_run
 from .rollout.executor import Prompts
@@ -23,7 +23,8 @@ from .systems import ar_diffusion
 from .systems.ar_diffusion import FPS
 from .systems.art_v import ArtVModel
 from .systems.asynchronous import AsynchronousSettings
-from .systems.embedded import BLOCK, CONTEXT_NOISE, GUIDANCE, SHIFT, STEPS, WINDOW, load_embedded
+from .systems.embedded import BLOCK, GUIDANCE, SHIFT, STEPS, WINDOW, load_embedded
+from .systems.embedded_art_v import load_embedded_art_v
 from .systems.stable_diffusion_art_v import load_art_v
 from .systems.system import System
 
@@ -34,6 +35,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Which model; without any, the embedded one."""
     parser.add_argument("--generator", type=Path, metavar="PATH", help="AR-Diffusion instead: file or folder")
     parser.add_argument("--autoencoder", type=Path, metavar="PATH", help="its autoencoder, unless it is in that file")
+    parser.add_argument("--art-v", action="store_true", help="ART-V instead, on the embedded image model")
     parser.add_argument("--checkpoint", type=Path, metavar="PATH", help="ART-V on this Stable Diffusion file")
     parser.add_argument("--adapter", type=Path, metavar="PATH", help="its ART-V adapter")
     parser.add_argument("--ema", action="store_true", help="with --checkpoint: its averaged weights")
@@ -84,8 +86,12 @@ def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def chosen_model(options: argparse.Namespace) -> System:
     """The model that the arguments name. Raises ValueError where they do not belong together."""
-    if options.generator is not None and (options.checkpoint is not None or options.adapter is not None):
-        raise ValueError("--generator is AR-Diffusion, --checkpoint and --adapter are ART-V: name one of the two")
+    on_checkpoint = options.checkpoint is not None or options.adapter is not None
+    if sum((options.generator is not None, options.art_v, on_checkpoint)) > 1:
+        raise ValueError(
+            "--generator is AR-Diffusion, --art-v the embedded ART-V, --checkpoint and --adapter ART-V on a file of "
+            "yours: name one of the three"
+        )
     if options.generator is not None:
         model = ar_diffusion.load_ar_diffusion(options.generator, options.autoencoder)
         model = replace(model, fps=options.fps or model.fps)
@@ -100,8 +106,8 @@ def chosen_model(options: argparse.Namespace) -> System:
             options.checkpoint, options.adapter, device=options.device, ema=options.ema, tokenizer=options.tokenizer
         )
     if options.device != "cpu":
-        raise ValueError("the embedded model computes on the CPU here: leave out --device")
-    return load_embedded()
+        raise ValueError("the embedded models compute on the CPU here: leave out --device")
+    return load_embedded_art_v() if options.art_v else load_embedded()
 
 
 def chosen_plan(options: argparse.Namespace, model: System, parent: Run | None = None) -> RunPlan:
@@ -144,17 +150,17 @@ def _causal_plan(options: argparse.Namespace) -> BlockPlan | AsynchronousPlan:
     """The schedule of strictly causal models."""
     if options.savings != Savings.NONE.value:
         raise ValueError("--savings is for AR-Diffusion: a causal model's savings are exact and always made")
-    sigmas, told = flow_sigmas(_or(options.steps, STEPS), _or(options.shift, SHIFT)), 1000 * CONTEXT_NOISE
+    sigmas = flow_sigmas(_or(options.steps, STEPS), _or(options.shift, SHIFT))
     if options.difference is None:
         if options.close:
             raise ValueError("--close is for asynchronous schedules: name a --difference, or leave it out")
-        return BlockPlan(sigmas, block=_or(options.block, BLOCK), window=Window(WINDOW), context_timestep=told)
+        return BlockPlan(sigmas, block=_or(options.block, BLOCK), window=Window(WINDOW), on_switch=OnSwitch.KEEP)
     closed = options.close or options.difference == 0
     block = _or(options.block, 1)
     frames = -(-options.frames // block) * block if closed else None
     window = Window(None) if options.difference == 0 else Window(WINDOW)
     return AsynchronousPlan(
-        sigmas, options.difference, frames=frames, block=block, window=window, context_timestep=told
+        sigmas, options.difference, frames=frames, block=block, window=window, on_switch=OnSwitch.KEEP
     )
 
 

@@ -10,7 +10,6 @@ from comfy_api.latest import io
 
 from ..avgen_core.plan import BlockPlan, OnSwitch, Plan, PlanError, Savings, Window, cost, flow_sigmas
 from ..avgen_core.plan.picture import noise_picture
-from ..avgen_core.systems import embedded
 from ..avgen_core.systems.asynchronous import AsynchronousSettings
 from . import host, types
 
@@ -24,8 +23,8 @@ SWITCH = (
     "trained on one prompt a video."
 )
 CONTEXT_NOISE = (
-    "Noise that finished frames are said to carry (none is added; Self-Forcing's context_noise). A little makes the "
-    "model trust its own frames less, against drift. The embedded model was tuned with 0.1."
+    "Noise that finished frames are said to carry (none is added; Self-Forcing's context_noise). Some models drift "
+    "less with a little; the embedded one is best without."
 )
 CAUSAL = " Not for AR-Diffusion checkpoints."
 FRAMES = "Frames that the picture and the cost are for; the sampler decides on the video's length."
@@ -55,10 +54,7 @@ def schedule_outputs() -> list[io.Output]:
 
 
 def context_noise_input(tooltip: str) -> io.Input:
-    """Graphs that were saved without it get its default."""
-    return io.Float.Input(
-        "context_noise", default=embedded.CONTEXT_NOISE, min=0.0, max=0.9, step=0.05, optional=True, tooltip=tooltip
-    )
+    return io.Float.Input("context_noise", default=0.0, min=0.0, max=0.9, step=0.05, optional=True, tooltip=tooltip)
 
 
 def priced(plan: Plan, frames: int) -> io.NodeOutput:
@@ -108,7 +104,7 @@ class AVGenBlockSchedule(io.ComfyNode):
         sink: int,
         on_prompt_change: str,
         frames: int,
-        context_noise: float = embedded.CONTEXT_NOISE,
+        context_noise: float = 0.0,
     ) -> io.NodeOutput:
         plan = BlockPlan(
             flow_sigmas(steps, shift),
@@ -182,7 +178,7 @@ class AVGenAsynchronousSchedule(io.ComfyNode):
         frames: int,
         savings: str = Savings.NONE.value,
         model: host.HostModel | None = None,
-        context_noise: float = embedded.CONTEXT_NOISE,
+        context_noise: float = 0.0,
     ) -> io.NodeOutput:
         settings = AsynchronousSettings(
             steps,

@@ -21,7 +21,7 @@ from .asynchronous import AsynchronousSettings
 from .causal_wan import CausalWanDenoiser
 
 # The settings that the embedded model was tuned with.
-STEPS, SHIFT, BLOCK, WINDOW, GUIDANCE, CONTEXT_NOISE = 12, 1.5, 4, 16, 3.0, 0.1
+STEPS, SHIFT, BLOCK, WINDOW, GUIDANCE = 12, 1.5, 4, 16, 3.0
 
 # Subjects as classes: for each verb, the names that are asked for.
 CLASS_NAMES = {
@@ -70,13 +70,7 @@ class EmbeddedModel:
     @cached_property
     def default_plan(self) -> BlockPlan:
         """The block schedule that the model was tuned with."""
-        return BlockPlan(
-            flow_sigmas(STEPS, SHIFT),
-            BLOCK,
-            Window(WINDOW),
-            context_timestep=1000 * CONTEXT_NOISE,
-            on_switch=OnSwitch.KEEP,
-        )
+        return BlockPlan(flow_sigmas(STEPS, SHIFT), BLOCK, Window(WINDOW), on_switch=OnSwitch.KEEP)
 
     def asynchronous_plan(self, settings: AsynchronousSettings) -> AsynchronousPlan:
         return settings.causal_plan()
