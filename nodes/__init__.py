@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from .loaders import AVGenLoadARDiffusion, AVGenLoadArtV, AVGenLoadEmbedded
+from .loaders import AVGenLoadARDiffusion, AVGenLoadArtV, AVGenLoadEmbedded, AVGenLoadEmbeddedImage
 from .prompts import AVGenClassSchedule, AVGenPromptSchedule
 from .references import AVGenReferenceMask, AVGenReferenceSchedule
 from .runs import AVGenLoadRun, AVGenRunToLatent, AVGenSaveRun
@@ -14,6 +14,7 @@ from .video import AVGenDecodeRun, AVGenEncodeFrames
 NODES: list[type[io.ComfyNode]] = [
     AVGenLoadEmbedded,
     AVGenLoadARDiffusion,
+    AVGenLoadEmbeddedImage,
     AVGenLoadArtV,
     AVGenLoadUpscaler,
     AVGenPromptSchedule,

@@ -22,11 +22,12 @@ from ..avgen_core.networks.image_unet import ImageUNetConfig
 from ..avgen_core.networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
 from ..avgen_core.systems.art_v import ArtVModel, any_text, check_unchanged
 from ..avgen_core.systems.embedded import FOLDER
-from ..avgen_core.systems.embedded_art_v import IMAGE_UNET
+from ..avgen_core.systems.embedded_art_v import ART_V, IMAGE_UNET
 from . import host
 from .host_image_model import HostImageModel, UnfitModel
 
 PIXELS = 8  # per latent cell along each side, in all models that fit
+EMBEDDED_ADAPTER = FOLDER / ART_V
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from . import host, host_art_v, types
 from .host_image_model import HOW_TO_TRAIN
 
 IN_GENERATOR = "in the generator's file"
+EMBEDDED = "embedded (comes with AVGen)"
 ADAPTERS = "controlnet"  # ComfyUI's folder for what is added to a diffusion model
 SIZE = "0: that of the clips that the adapter was trained on."
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -97,6 +98,31 @@ class AVGenLoadARDiffusion(io.ComfyNode):
         return io.NodeOutput(model, model.vae)
 
 
+class AVGenLoadEmbeddedImage(io.ComfyNode):
+    """The image model that comes with the pack."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AVGenLoadEmbeddedImage",
+            display_name="Load Embedded Image Model (AVGen)",
+            category="AVGen/loaders",
+            description="Loads the small text-to-image model that comes with the pack, 64 x 64 pixels. Load ART-V "
+            "makes videos with it; ComfyUI's own samplers make images.",
+            inputs=[],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The image model, for Load ART-V or ComfyUI's KSampler."),
+                io.Clip.Output(display_name="clip", tooltip="Its text encoder."),
+                io.Vae.Output(display_name="vae", tooltip="Its autoencoder."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        model = host.embedded_model()
+        return io.NodeOutput(host_art_v.embedded_image_model(), host.EmbeddedCLIP(model), model.vae)
+
+
 class AVGenLoadArtV(io.ComfyNode):
     """An adapter on ComfyUI's own MODEL."""
 
@@ -109,14 +135,14 @@ class AVGenLoadArtV(io.ComfyNode):
             description="Makes a video model of an image model: any Stable Diffusion 1.5 or 2.1 checkpoint with an "
             "ART-V adapter that was trained for its family. LoRAs on the MODEL stay.",
             inputs=[
-                io.Model.Input("model", tooltip="A Stable Diffusion 1.5 or 2.1 model."),
+                io.Model.Input("model", tooltip="A Stable Diffusion 1.5 or 2.1 model, or the embedded image model."),
                 io.Clip.Input("clip", tooltip="Its text encoder."),
                 io.Vae.Input("vae", tooltip="Its autoencoder."),
                 io.Combo.Input(
                     "adapter",
-                    options=host.model_files(ADAPTERS),
-                    tooltip="An ART-V adapter in models/controlnet. None was published; train one for the checkpoint's "
-                    "family with `python -m avgen_core train art-v`.",
+                    options=[EMBEDDED, *host.model_files(ADAPTERS)],
+                    tooltip="The embedded one is for the embedded image model. Others lie in models/controlnet; train "
+                    "one with `python -m avgen_core train art-v`.",
                 ),
                 io.Int.Input("width", default=0, min=0, max=4096, step=8, tooltip="Of the video, in pixels. " + SIZE),
                 io.Int.Input("height", default=0, min=0, max=4096, step=8, tooltip="Of the video, in pixels. " + SIZE),
@@ -143,8 +169,9 @@ class AVGenLoadArtV(io.ComfyNode):
     def execute(
         cls, model, clip, vae, adapter: str, width: int, height: int, fps: float, reference_guidance: float
     ) -> io.NodeOutput:
+        file = host_art_v.EMBEDDED_ADAPTER if adapter == EMBEDDED else _adapter_file(adapter)
         frames = host_art_v.Frames(width, height, fps)
-        made = host_art_v.art_v_model(model, clip, vae, _adapter_file(adapter), frames, reference_guidance)
+        made = host_art_v.art_v_model(model, clip, vae, file, frames, reference_guidance)
         return io.NodeOutput(made, made.vae)
 
 

@@ -102,6 +102,8 @@ def test_plan_prices_and_draws(tmp_path):
         (("generate", "--prompt", "a cat", "--difference", 20, "--output", "a.mp4"), "0 (synchronous) to 12"),
         (("extend", "missing.avgen", "--prompt", "a cat", "--output", "a.mp4"), "no run file missing.avgen"),
         (("generate", "--prompt", "a cat", "--adapter", "a", "--output", "a.mp4"), "both --checkpoint and --adapter"),
+        (("generate", "--prompt", "a cat", "--art-v", "--adapter", "a", "--output", "a.mp4"), "name one of the three"),
+        (("generate", "--prompt", "a cat", "--art-v", "--block", 2, "--output", "a.mp4"), "not for ART-V"),
         (("plan", "--steps", 0), "steps must be at least 1"),
     ],
 )

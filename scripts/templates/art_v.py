@@ -4,38 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from .parts import TRAIN, Column, From, Node, Note, Template, create, decode, prompts, sampler, save_run, saved
+from .parts import TRAIN, Column, From, Node, Note, Template, prompts, sampler, save_run, to_video
 
-CHECKPOINT = Node("checkpoint", "CheckpointLoaderSimple", {"ckpt_name": "sd15.safetensors"})
+IMAGE_MODEL = Node("image_model", "AVGenLoadEmbeddedImage")
 ART_V = Node(
     "model",
     "AVGenLoadArtV",
     {
-        "model": From("checkpoint", "MODEL"),
-        "clip": From("checkpoint", "CLIP"),
-        "vae": From("checkpoint", "VAE"),
-        "adapter": "art_v_sd15.safetensors",
+        "model": From("image_model", "model"),
+        "clip": From("image_model", "clip"),
+        "vae": From("image_model", "vae"),
+        "adapter": "embedded (comes with AVGen)",
     },
 )
-FILES = (
-    "Choose a Stable Diffusion 1.5 or 2.1 checkpoint of yours, and an adapter that was trained for its family: none "
-    "was published, `docs/art_v.md` says how to train one."
+CHECKPOINT = (
+    "For a Stable Diffusion 1.5 or 2.1 model of yours, put **Load Checkpoint** in place of the embedded image model "
+    "and choose an adapter that was trained for it."
 )
 
 
 def art_v_model(text: str, height: int, *prompted: Node) -> Column:
-    return Column("Model and prompts", 420, (Note(text, height), CHECKPOINT, ART_V, *prompted))
+    return Column("Model and prompts", 420, (Note(text, height), IMAGE_MODEL, ART_V, *prompted))
 
 
-def art_v_run(prompts: str, frames: int, guidance: float = 7.5, **inputs: Any) -> Column:
+def art_v_run(prompts: str, frames: int, guidance: float = 3.0, **inputs: Any) -> Column:
     given = {"frames": frames, "seed": 0, "guidance": guidance, "schedule": From("schedule"), **inputs}
     schedule = Node("schedule", "AVGenReferenceSchedule", {"frames": 8})
     return Column("Run", 340, (schedule, sampler("sample", prompts, **given), save_run("sample")))
-
-
-def made(prefix: str) -> tuple[Column, Column]:
-    """Decoding and the saved video, at the model's own size."""
-    return Column("Video", 300, (decode("sample"), create("decode"))), saved(prefix)
 
 
 ART_V_TEXT = Template(
@@ -43,12 +38,12 @@ ART_V_TEXT = Template(
     (
         art_v_model(
             "## ART-V: text to video\nAn image model makes one frame after the other, each from the two frames before "
-            f"it and the first one.\n\n{FILES}",
+            f"it and the first one.\n\n{CHECKPOINT}",
             190,
             prompts("prompts", TRAIN, 48),
         ),
         art_v_run("prompts", 48),
-        *made("avgen/art_v_text"),
+        *to_video("sample", "avgen/art_v_text"),
         Column(
             "Mask",
             340,
@@ -58,7 +53,6 @@ ART_V_TEXT = Template(
             ),
         ),
     ),
-    on_page=False,
 )
 
 ART_V_IMAGE = Template(
@@ -66,7 +60,7 @@ ART_V_IMAGE = Template(
     (
         art_v_model(
             "## ART-V: animate an image\nThe image becomes the first frame and the anchor that the video stays true "
-            "to. The prompt says what happens; its words must fit the image.\n\n" + FILES,
+            "to. The prompt says what happens; its words must fit the image.\n\n" + CHECKPOINT,
             190,
             prompts("prompts", TRAIN, 47),
         ),
@@ -79,9 +73,8 @@ ART_V_IMAGE = Template(
             ),
         ),
         art_v_run("prompts", 47, start_latents=From("encode")),
-        *made("avgen/art_v_image"),
+        *to_video("sample", "avgen/art_v_image"),
     ),
-    on_page=False,
 )
 
 ART_V_STORY = Template(
@@ -89,7 +82,7 @@ ART_V_STORY = Template(
     (
         art_v_model(
             "## ART-V: a story\nFive prompts, one after the other. The anchor keeps the subject the same, while the "
-            f"frames before give way to what the new prompt says.\n\n{FILES}",
+            f"frames before give way to what the new prompt says.\n\n{CHECKPOINT}",
             190,
             prompts(
                 "prompts",
@@ -102,9 +95,8 @@ ART_V_STORY = Template(
             ),
         ),
         art_v_run("prompts", 80),
-        *made("avgen/art_v_story"),
+        *to_video("sample", "avgen/art_v_story"),
     ),
-    on_page=False,
 )
 
 ART_V_CONTINUE = Template(
@@ -112,7 +104,7 @@ ART_V_CONTINUE = Template(
     (
         art_v_model(
             "## ART-V: continue a clip\nNew frames follow the last ones of a video of yours. The first of the encoded "
-            f"frames is the anchor.\n\n{FILES}",
+            f"frames is the anchor.\n\n{CHECKPOINT}",
             190,
             prompts("prompts", TRAIN, 40),
         ),
@@ -130,7 +122,6 @@ ART_V_CONTINUE = Template(
             ),
         ),
         art_v_run("prompts", 40, start_latents=From("encode")),
-        *made("avgen/art_v_continue"),
+        *to_video("sample", "avgen/art_v_continue"),
     ),
-    on_page=False,
 )

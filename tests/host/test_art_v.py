@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from build_workflows import on_checkpoint
+from PIL import Image
 
 from avgen_core.checkpoints.files import save_weights
 from avgen_core.networks.text_encoder import TextEncoderConfig
 from comfy_server import ComfyServer, Workflow
-from tests.host.graphs import ART_V, forget, run_latents, shipped, video_frames
+from tests.host.graphs import ART_V, forget, graph, run_latents, shipped, video_frames
 from tests.host.test_bad_input import fails
 from tests.tiny_stable_diffusion import write_adapter, write_host_checkpoint
 
-CHECKPOINT, ADAPTER = "sd15.safetensors", "art_v_sd15.safetensors"  # as in the shipped workflows
+CHECKPOINT, ADAPTER = "small_sd1.safetensors", "small_art_v.safetensors"
 FRAMES = 3
 GIVEN = {"art_v_image": 1, "art_v_continue": 8}  # frames that exist already
 
@@ -31,20 +33,65 @@ def checkpoint(server: ComfyServer) -> None:
     save_weights(models / "controlnet" / "foreign.safetensors", "text_encoder", other, {"a": torch.zeros(2)})
 
 
-def short(name: str, **more: Any) -> Workflow:
-    return shipped(name, frames=FRAMES, AVGenReferenceSchedule={"steps": 2}, **more)
+def short(name: str, adapter: str = ADAPTER, **more: Any) -> Workflow:
+    workflow = shipped(name, frames=FRAMES, AVGenReferenceSchedule={"steps": 2}, **more)
+    return on_checkpoint(workflow, CHECKPOINT, adapter)
 
 
 @pytest.mark.parametrize("name", ART_V)
 def test_workflow_runs_on_a_checkpoint(server: ComfyServer, earlier: int, name: str) -> None:
     run = server.run(short(name))
     assert run.ok, run.explanation
-    assert video_frames(server, run).shape == (FRAMES + GIVEN.get(name, 0), 64, 64, 3)
+    assert video_frames(server, run).shape == (FRAMES + GIVEN.get(name, 0), 512, 512, 3)
     latents = run_latents(server, run)
     assert latents.shape[1:] == (4, 8, 8) and np.abs(np.diff(latents, axis=0)).mean() > 0.01
 
     forget(server)
     assert np.array_equal(run_latents(server, server.run(short(name))), latents)
+
+
+@pytest.mark.parametrize("name", ART_V)
+def test_workflow_runs_on_the_embedded_image_model(server: ComfyServer, earlier: int, name: str) -> None:
+    workflow = shipped(name, frames=FRAMES)
+    run = server.run(workflow)
+    assert run.ok, run.explanation
+    video = video_frames(server, run)
+    assert video.shape == (FRAMES + GIVEN.get(name, 0), 512, 512, 3)
+    assert np.abs(np.diff(video.astype(float), axis=0)).mean() > 0.3
+    latents = run_latents(server, run)
+
+    forget(server)
+    assert np.array_equal(run_latents(server, server.run(workflow)), latents)
+
+
+def test_comfyuis_own_sampler_makes_images_with_the_embedded_image_model(server: ComfyServer) -> None:
+    def brightness(prompt: str) -> float:
+        run = server.run(
+            graph(
+                load=("AVGenLoadEmbeddedImage", {}),
+                text=("CLIPTextEncode", {"clip": ["load", 1], "text": prompt}),
+                none=("CLIPTextEncode", {"clip": ["load", 1], "text": ""}),
+                empty=("EmptyLatentImage", {"width": 64, "height": 64, "batch_size": 2}),
+                sample=(
+                    "KSampler",
+                    {
+                        "model": ["load", 0], "positive": ["text", 0], "negative": ["none", 0],
+                        "latent_image": ["empty", 0], "seed": 0, "steps": 10, "cfg": 3.0,
+                        "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0,
+                    },
+                ),
+                decode=("VAEDecode", {"samples": ["sample", 0], "vae": ["load", 2]}),
+                save=("SaveImage", {"images": ["decode", 0], "filename_prefix": "avgen_image"}),
+            )
+        )  # fmt: skip
+        assert run.ok, run.explanation
+        images = [Image.open(server.path_of(file)) for file in run.files]
+        assert [image.size for image in images] == [(64, 64)] * 2
+        return float(np.mean([np.asarray(image) for image in images]))
+
+    assert brightness("a red car drives right on the beach") > 1.5 * brightness(
+        "a red car drives right on the beach at night"
+    )
 
 
 def test_the_frames_have_the_size_and_the_rate_that_are_asked_for(server: ComfyServer) -> None:
@@ -55,12 +102,11 @@ def test_the_frames_have_the_size_and_the_rate_that_are_asked_for(server: ComfyS
 
 def test_an_adapter_of_another_family_is_refused_and_training_one_explained(server: ComfyServer) -> None:
     message = r"levels of \(64, 128\) channels.*train art-v --checkpoint"
-    fails(server, short("art_v_text", AVGenLoadArtV={"adapter": "other_family.safetensors"}), message)
+    fails(server, short("art_v_text", adapter="other_family.safetensors"), message)
 
 
 def test_a_file_that_is_no_adapter_is_refused(server: ComfyServer) -> None:
-    workflow = short("art_v_text", AVGenLoadArtV={"adapter": "foreign.safetensors"})
-    fails(server, workflow, "holds a text_encoder, a reference_adapter")
+    fails(server, short("art_v_text", adapter="foreign.safetensors"), "holds a text_encoder, a reference_adapter")
 
 
 def test_a_size_between_cells_is_refused(server: ComfyServer) -> None:
