@@ -1,9 +1,10 @@
 """Write `workflows/*.json` (for the page) and `workflows/api/*.json` (for programs) from `templates/`.
 
-    python scripts/build_workflows.py [--thumbnails]
+    python scripts/build_workflows.py [--thumbnails [NAME ...]]
 
 A running ComfyUI with the pack in it is asked for the nodes' inputs, so that both forms fit the nodes as they are.
-`--thumbnails` also runs each template, on the embedded model, and keeps frames of its video as `workflows/NAME.jpg`.
+`--thumbnails` also runs templates (all, or those that are named), on the embedded models, and keeps frames of their
+videos as `workflows/NAME.jpg`.
 """
 
 from __future__ import annotations
@@ -325,7 +326,9 @@ def make_thumbnail(template: Template, server: ComfyServer) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--thumbnails", action="store_true", help="run the templates and keep frames of their videos")
+    shown = [template for template in TEMPLATES if template.on_page]
+    parser.add_argument("--thumbnails", nargs="*", metavar="NAME", choices=[template.name for template in shown],
+                        help="run these templates, or all, and keep frames of their videos")  # fmt: skip
     options = parser.parse_args()
     where = environment.enter("run")
     from comfy_server import ComfyServer
@@ -335,11 +338,10 @@ def main() -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, "utf-8")
             print(path.relative_to(environment.ROOT))
-        if options.thumbnails:
-            for template in TEMPLATES:
-                if template.on_page:
-                    make_thumbnail(template, server)
-                    print(f"workflows/{template.name}.jpg")
+        for template in shown if options.thumbnails is not None else ():
+            if not options.thumbnails or template.name in options.thumbnails:
+                make_thumbnail(template, server)
+                print(f"workflows/{template.name}.jpg", flush=True)
     return 0
 
 
