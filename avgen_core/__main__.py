@@ -63,6 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (RunError, CheckpointError, FileNotFoundError, ValueError) as error:
         print(f"{options.command}: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        print(f"{options.command}: this needs {error.name}: pip install {error.name}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0

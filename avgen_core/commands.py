@@ -99,7 +99,9 @@ def chosen_model(options: argparse.Namespace) -> System:
         return model
     if options.autoencoder is not None or options.fps is not None:
         raise ValueError("--autoencoder and --fps are for AR-Diffusion models: name a --generator, or leave them out")
-    if options.checkpoint is not None or options.adapter is not None:
+    if (options.ema or options.tokenizer is not None) and not on_checkpoint:
+        raise ValueError("--ema and --tokenizer are for a --checkpoint: name one, or leave them out")
+    if on_checkpoint:
         if options.checkpoint is None or options.adapter is None:
             raise ValueError("ART-V on a checkpoint needs both --checkpoint and --adapter")
         return load_art_v(

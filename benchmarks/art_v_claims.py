@@ -21,7 +21,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from avgen_core.checkpoints.files import save_weights  # noqa: E402
+from avgen_core.checkpoints.files import fingerprint, save_weights  # noqa: E402
 from avgen_core.diorama import Attributes, caption, sample_attributes  # noqa: E402
 from avgen_core.evaluation.classifier import classify, load_classifier  # noqa: E402
 from avgen_core.evaluation.judging import facts, fresh_renders, spread_windows, tally  # noqa: E402
@@ -104,7 +104,8 @@ def train(arm: Arm, seed: int, folder: Path, options: argparse.Namespace, clips:
     if training.step < options.steps:
         sys.exit(f"{folder.name} was stopped at step {training.step}: the same command goes on from there")
     adapter = training.average.adapter
-    notes = {"encoder": embedded_encoder(options.models), "size": SIZE, "fps": FPS}
+    made_for = fingerprint(folder / IMAGE_UNET)
+    notes = {"encoder": embedded_encoder(options.models), "size": SIZE, "fps": FPS, "made_for": made_for}
     save_weights(folder / ART_V, "reference_adapter", adapter.config, adapter.state_dict(), **notes)
     print(f"{folder.name}: {options.steps} steps in {time.process_time() - begun:.0f} s of processor time", flush=True)
 

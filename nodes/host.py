@@ -87,9 +87,10 @@ class HostVAE:
         return self._system.autoencoder.decode(latents.to(self._network.device))
 
     def decode(self, samples: Tensor, vae_options: dict | None = None) -> Tensor:
-        """Videos (B, C, F, h, w), or images (B, C, h, w), to (B, F, H, W, 3) in 0..1."""
-        videos = samples[:, :, None] if samples.ndim == 4 else samples
-        return torch.stack([decode_latents(self.decode_unit, video.transpose(0, 1), self.lead) for video in videos])
+        """Videos (B, C, F, h, w) to (B, F, H, W, 3), or images (B, C, h, w) to (B, H, W, 3), in 0..1."""
+        if samples.ndim == 4:
+            return self.decode(samples[:, :, None])[:, 0]
+        return torch.stack([decode_latents(self.decode_unit, video.transpose(0, 1), self.lead) for video in samples])
 
     def _load(self, frames: int) -> None:
         load_networks([self._network], self._system.autoencoder.memory(frames))

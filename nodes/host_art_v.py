@@ -17,12 +17,12 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..avgen_core.checkpoints.files import config_from, fingerprint, load_into, read_weights
-from ..avgen_core.media.decode import decode_latents, encode_frames
+from ..avgen_core.media.decode import encode_frames
 from ..avgen_core.networks.image_unet import ImageUNetConfig
 from ..avgen_core.networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
 from ..avgen_core.systems.art_v import ArtVModel, any_text, check_unchanged
-from ..avgen_core.systems.embedded import FOLDER
-from ..avgen_core.systems.embedded_art_v import ART_V, IMAGE_UNET
+from ..avgen_core.systems.embedded import AUTOENCODER, FOLDER
+from ..avgen_core.systems.embedded_art_v import ART_V, IMAGE_UNET, check_adapter, check_encoder
 from . import host
 from .host_image_model import HostImageModel, UnfitModel
 
@@ -73,9 +73,6 @@ class NativeVAE(host.HostVAE):
     def decode_unit(self, latents: Tensor) -> Tensor:
         return self._vae.decode(self._format.process_out(latents)).permute(0, 3, 1, 2).mul(2).sub(1)
 
-    def decode(self, samples: Tensor, vae_options: dict | None = None) -> Tensor:
-        return torch.stack([decode_latents(self.decode_unit, video.transpose(0, 1)) for video in samples])
-
     def encode(self, pixels: Tensor) -> Tensor:
         def encode(images: Tensor) -> Tensor:
             return self._format.process_in(self._vae.encode(images.add(1).div(2).permute(0, 2, 3, 1)))
@@ -107,6 +104,8 @@ def art_v_model(
     """An adapter on the host's models. Raises UnfitModel where they do not fit, CheckpointError for a bad file."""
     about, weights = read_weights(adapter_file, "reference_adapter")
     check_unchanged(about)
+    if adapter_file == EMBEDDED_ADAPTER:
+        check_adapter(FOLDER, about)
     frames = asked.of(about)
     config = config_from(ReferenceAdapterConfig, about)
     network = ReferenceAdapter(config, comfy.ops.disable_weight_init)
@@ -149,6 +148,7 @@ class _EmbeddedSizes(comfy.supported_models_base.BASE):
 def embedded_image_model(folder: Path = FOLDER) -> ModelPatcher:
     """The embedded image model as a MODEL of the host, whose own UNet class runs it."""
     about, weights = read_weights(folder / IMAGE_UNET, "image_unet")
+    check_encoder(IMAGE_UNET, about, read_weights(folder / AUTOENCODER, "image_autoencoder")[1])
     config = config_from(ImageUNetConfig, about)
     sizes = _EmbeddedSizes({**config.for_comfyui(), "dtype": torch.float32})
     sizes.latent_format.latent_channels = config.latent_channels

@@ -132,8 +132,8 @@ class AVGenLoadArtV(io.ComfyNode):
             node_id="AVGenLoadArtV",
             display_name="Load ART-V (AVGen)",
             category="AVGen/loaders",
-            description="Makes a video model of an image model: any Stable Diffusion 1.5 or 2.1 checkpoint with an "
-            "ART-V adapter that was trained for its family. LoRAs on the MODEL stay.",
+            description="Makes a video model of an image model: the embedded one, or any Stable Diffusion 1.5 or 2.1 "
+            "checkpoint with an ART-V adapter that was trained for its family. LoRAs on the MODEL stay.",
             inputs=[
                 io.Model.Input("model", tooltip="A Stable Diffusion 1.5 or 2.1 model, or the embedded image model."),
                 io.Clip.Input("clip", tooltip="Its text encoder."),

@@ -293,17 +293,6 @@ def on_embedded(workflow: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]
     return {node: switched[node] for node in workflow}
 
 
-def on_checkpoint(workflow: dict[str, dict[str, Any]], checkpoint: str, adapter: str) -> dict[str, dict[str, Any]]:
-    """The same API workflow with a checkpoint in place of the embedded image model, and an adapter for it."""
-    loader = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": checkpoint}}
-    switched = {}
-    for node, about in workflow.items():
-        if about["class_type"] == "AVGenLoadArtV":
-            about = {**about, "inputs": {**about["inputs"], "adapter": adapter}}
-        switched[node] = loader if about["class_type"] == "AVGenLoadEmbeddedImage" else about
-    return switched
-
-
 def make_thumbnail(template: Template, server: ComfyServer) -> None:
     from demo import frames_of
     from PIL import Image

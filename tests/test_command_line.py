@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,19 @@ def test_generate_leaves_a_video_and_its_run(cat):
     assert frames.shape == (12, 512, 512, 3)
     assert np.abs(np.diff(frames.astype(int), axis=0)).mean() > 0.2, "something moves"
     assert sorted(path.name for path in cat.parent.iterdir()) == ["cat.avgen", "cat.mp4"]
+
+
+def test_frames_keep_their_prompts_as_the_embedded_model_was_trained(cat):
+    with zipfile.ZipFile(cat.with_suffix(".avgen")) as archive:
+        plan = json.loads(archive.read("run.json"))["recipe"]["plan"]
+    assert (plan["on_switch"], plan["context_timestep"]) == ("keep", 0.0)
+
+
+def test_art_v_makes_a_video(tmp_path):
+    video = tmp_path / "a.mp4"
+    done = avgen("generate", "--art-v", "--prompt", CAT, "--frames", 2, "--steps", 2, "--output", video)
+    assert done.returncode == 0, done.stderr
+    assert np.stack(list(read_video(video))).shape == (2, 512, 512, 3)
 
 
 def test_extend_goes_on_exactly(cat, tmp_path):

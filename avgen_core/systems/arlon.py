@@ -32,8 +32,8 @@ class GuidanceStrength:
 
     Args:
         early, late: where a frame is noise, and where it is clean; in between, between.
-        over_frames: (frame, factor) with rising frames; between two of them the factor moves evenly, before the first
-            and after the last it stays.
+        over_frames: (frame, factor) with rising latent frames of the run's own stream, given ones included; between two
+            of them the factor moves evenly, before the first and after the last it stays.
 
     Raises:
         ValueError: frames do not rise, or a factor is negative.

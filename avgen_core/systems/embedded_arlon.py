@@ -54,20 +54,29 @@ class EmbeddedArlon(EmbeddedModel):
         )
 
     def guided_by(self, track: TokenTrack | None, strength: GuidanceStrength, sampling: TokenSampling) -> EmbeddedArlon:
-        """The same model with other guidance. Raises TrackError for a track of another codebook or size."""
-        if track is not None:
-            track.check(self.parts.codebook, self.parts.coder.config.cells(*self.latent_shape[1:]))
+        """The same model with other guidance; its denoiser refuses a track of another codebook or size (TrackError)."""
         writer = TokenWriter(self.parts.writer.network, self.encode_text, sampling)
         return replace(self, parts=replace(self.parts, writer=writer), track=track, strength=strength)
 
     def written_track(
-        self, prompts: Prompts, frames: int, seed: int, on_group: Callable[[int], None] = lambda group: None
+        self,
+        prompts: Prompts,
+        frames: int,
+        seed: int,
+        guidance: float,
+        on_group: Callable[[int], None] = lambda group: None,
     ) -> TokenTrack:
-        """What a run of these prompts and this seed would write, before it is made."""
-        coder = self.parts.coder
-        noise, size = SeededNoise(seed), self.latent_shape[1:]
+        """What a run of these prompts, this seed and this guidance would write, before it is made."""
         return written_track(
-            self.parts.writer, coder, prompts, frames, noise, size=size, codebook=self.parts.codebook, on_group=on_group
+            self.parts.writer,
+            self.parts.coder,
+            prompts,
+            frames,
+            SeededNoise(seed),
+            size=self.latent_shape[1:],
+            codebook=self.parts.codebook,
+            branches=self.denoiser(guidance).branches,
+            on_group=on_group,
         )
 
     def track_of(self, latents: Tensor) -> TokenTrack:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,24 @@ def alphas_cumprod() -> Tensor:
     return (1 - betas).cumprod(0)
 
 
+def check_encoder(name: str, about: dict[str, Any], autoencoder: dict[str, Tensor]) -> None:
+    """Raises CheckpointError unless a file was trained on the latents of this autoencoder."""
+    if about["encoder"] != encoder_digest(autoencoder):
+        raise CheckpointError(
+            f"{name} was trained on the latents of another encoder than {AUTOENCODER} holds: install the pack's files "
+            "anew, or train it on this autoencoder"
+        )
+
+
+def check_adapter(folder: Path, about: dict[str, Any]) -> None:
+    """Raises CheckpointError unless the adapter was trained on the image model that lies beside it."""
+    if about["made_for"] != fingerprint(folder / IMAGE_UNET):
+        raise CheckpointError(
+            f"{ART_V} was trained on another image model than {IMAGE_UNET} holds: install the pack's files anew, or "
+            "train it on this one"
+        )
+
+
 def load_embedded_art_v(folder: Path = FOLDER) -> ArtVModel:
     """The library's route, with the UNet of diffusers. Raises CheckpointError when a file is missing or damaged."""
     paths = [folder / name for name in (AUTOENCODER, TEXT_ENCODER, IMAGE_UNET, ART_V)]
@@ -37,14 +56,8 @@ def load_embedded_art_v(folder: Path = FOLDER) -> ArtVModel:
     about_text, text_weights = read_weights(paths[1], "text_encoder")
     about_unet, unet_weights = read_weights(paths[2], "image_unet")
     about_adapter, adapter_weights = read_weights(paths[3], "reference_adapter")
-    encoder = encoder_digest(image_weights)
-    for path, about in ((paths[2], about_unet), (paths[3], about_adapter)):
-        if about["encoder"] != encoder:
-            raise CheckpointError(
-                f"{path.name} was trained on the latents of another encoder than {AUTOENCODER} holds: install the "
-                "pack's files anew, or train it on this autoencoder"
-            )
-
+    check_encoder(IMAGE_UNET, about_unet, image_weights)
+    check_adapter(folder, about_adapter)
     autoencoder = load_into(
         ImageAutoencoder(config_from(ImageAutoencoderConfig, about_images)), image_weights, AUTOENCODER
     )

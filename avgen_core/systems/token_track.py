@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,6 @@ from ..rollout.files import written_whole
 from ..rollout.noise import NoiseSource
 from .token_writer import Memory, TokenWriter, written_codes
 
-SUFFIX = ".tokens.safetensors"
 KEY = "avgen_tokens"
 
 
@@ -56,7 +54,9 @@ class TokenTrack:
         return replace(self, codes=self.codes[start:stop])
 
     def repeated(self, times: int) -> TokenTrack:
-        """`times` in a row."""
+        """`times` in a row, at least 1. Raises TrackError for fewer."""
+        if times < 1:
+            raise TrackError(f"tokens can be repeated once or more, got {times}")
         return replace(self, codes=self.codes.repeat(times, 1, 1))
 
     def followed_by(self, other: TokenTrack) -> TokenTrack:
@@ -81,7 +81,7 @@ class TokenTrack:
         """Write as one safetensors file, which takes its name only when it is complete."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as partial:
-            save_file({"codes": self.codes.to(torch.int32).contiguous()}, partial, {KEY: json.dumps(self.codebook)})
+            save_file({"codes": self.codes.to(torch.int32).contiguous()}, partial, {KEY: self.codebook})
 
     @classmethod
     def load(cls, path: Path) -> TokenTrack:
@@ -93,8 +93,8 @@ class TokenTrack:
         except (SafetensorError, OSError) as error:
             raise TrackError(f"{path.name} cannot be read ({error}): it is no safetensors file or truncated") from error
         if codes is None or codes.ndim != 3 or not len(codes):
-            raise TrackError(f"{path.name} holds no tokens: choose a file that Save Tokens (AVGen) wrote")
-        return cls(codes, json.loads(header))
+            raise TrackError(f"{path.name} holds no tokens of AVGen's")
+        return cls(codes, header)
 
 
 @torch.no_grad()
@@ -122,7 +122,7 @@ def written_track(
     *,
     size: tuple[int, int],
     codebook: str,
-    branches: int = 2,
+    branches: int,
     grid: FrameGrid | None = None,
     on_group: Callable[[int], None] = lambda group: None,
 ) -> TokenTrack:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoints.files import load_into, read_weights, save_weights
+from ..checkpoints.files import fingerprint, load_into, read_weights, save_weights
 from ..checkpoints.stable_diffusion import StableDiffusion, read_stable_diffusion
 from ..checkpoints.stable_diffusion_text import text_encoder_of
 from ..systems.embedded_art_v import ART_V, FPS, IMAGE_UNET, SIZE, alphas_cumprod
@@ -117,12 +117,14 @@ def _train_on_embedded(options: argparse.Namespace) -> None:
 
     def export(training: Training) -> None:
         average, notes = training.average, {"steps": training.step, "encoder": encoder}
-        adapter, clips = average.adapter, {"size": SIZE, "fps": FPS}
+        if learned is not Learned.NOTHING:
+            save_weights(options.export / IMAGE_UNET, "image_unet", config, average.unet.state_dict(), **notes)
+        unet = (options.models if learned is Learned.NOTHING else options.export) / IMAGE_UNET
+        clips = {"size": SIZE, "fps": FPS, "made_for": fingerprint(unet)}
+        adapter = average.adapter
         save_weights(
             options.export / ART_V, "reference_adapter", adapter.config, adapter.state_dict(), **notes, **clips
         )
-        if learned is not Learned.NOTHING:
-            save_weights(options.export / IMAGE_UNET, "image_unet", config, average.unet.state_dict(), **notes)
 
     recipe = ReferenceRecipe(noise=options.reference_noise)
     train_art_v(spec, LatentClips(options.data, encoder), model, _trainer(options), recipe, on_save=export)

@@ -61,6 +61,7 @@ class TrajectorySpec:
         return {
             "teacher": teacher,
             "guidance": self.guidance,
+            "context_timestep": self.plan.context_timestep,
             "steps": len(self.plan.sigmas),
             "sigmas": list(self.sigmas),
             "frames": self.frames,

@@ -18,8 +18,9 @@ ART_V = Node(
     },
 )
 CHECKPOINT = (
-    "For a Stable Diffusion 1.5 or 2.1 model of yours, put **Load Checkpoint** in place of the embedded image model "
-    "and choose an adapter that was trained for it."
+    "For a Stable Diffusion 1.5 or 2.1 model of yours, put **Load Checkpoint** in place of the embedded image model, "
+    "choose an adapter that was trained for it, set guidance to about 7.5, and link **Decode Run** straight to "
+    "**Create Video**: its frames are large already."
 )
 
 
@@ -39,7 +40,7 @@ ART_V_TEXT = Template(
         art_v_model(
             "## ART-V: text to video\nAn image model makes one frame after the other, each from the two frames before "
             f"it and the first one.\n\n{CHECKPOINT}",
-            190,
+            230,
             prompts("prompts", TRAIN, 48),
         ),
         art_v_run("prompts", 48),
@@ -61,7 +62,7 @@ ART_V_IMAGE = Template(
         art_v_model(
             "## ART-V: animate an image\nThe image becomes the first frame and the anchor that the video stays true "
             "to. The prompt says what happens; its words must fit the image.\n\n" + CHECKPOINT,
-            190,
+            230,
             prompts("prompts", TRAIN, 47),
         ),
         Column(
@@ -83,7 +84,7 @@ ART_V_STORY = Template(
         art_v_model(
             "## ART-V: a story\nFive prompts, one after the other. The anchor keeps the subject the same, while the "
             f"frames before give way to what the new prompt says.\n\n{CHECKPOINT}",
-            190,
+            230,
             prompts(
                 "prompts",
                 "0%: a steam train drives right in a green meadow\n"
@@ -105,7 +106,7 @@ ART_V_CONTINUE = Template(
         art_v_model(
             "## ART-V: continue a clip\nNew frames follow the last ones of a video of yours. The first of the encoded "
             f"frames is the anchor.\n\n{CHECKPOINT}",
-            190,
+            230,
             prompts("prompts", TRAIN, 40),
         ),
         Column(

@@ -65,3 +65,14 @@ def forget(server: ComfyServer) -> None:
     server.run(graph(note=("PreviewAny", {"source": "the queue frees before it runs the next workflow"})))
     for folder in (server.base / "output" / "avgen").glob("*/run.json"):
         shutil.rmtree(folder.parent)
+
+
+def on_checkpoint(workflow: Workflow, checkpoint: str, adapter: str) -> Workflow:
+    """The same API workflow with a checkpoint in place of the embedded image model, and an adapter for it."""
+    loader = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": checkpoint}}
+    switched = {}
+    for node, about in workflow.items():
+        if about["class_type"] == "AVGenLoadArtV":
+            about = {**about, "inputs": {**about["inputs"], "adapter": adapter}}
+        switched[node] = loader if about["class_type"] == "AVGenLoadEmbeddedImage" else about
+    return switched

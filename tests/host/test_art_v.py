@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from build_workflows import on_checkpoint
 from PIL import Image
 
 from avgen_core.checkpoints.files import save_weights
 from avgen_core.networks.text_encoder import TextEncoderConfig
 from comfy_server import ComfyServer, Workflow
-from tests.host.graphs import ART_V, forget, graph, run_latents, shipped, video_frames
+from tests.host.graphs import ART_V, forget, graph, on_checkpoint, run_latents, shipped, video_frames
 from tests.host.test_bad_input import fails
 from tests.tiny_stable_diffusion import write_adapter, write_host_checkpoint
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from avgen_core.checkpoints.files import encoder_digest, read_weights, save_weights
+from avgen_core.checkpoints.files import encoder_digest, fingerprint, read_weights, save_weights
 from avgen_core.networks.image_autoencoder import ImageAutoencoder
 from avgen_core.networks.image_unet import ImageUNetConfig
 from avgen_core.networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
@@ -37,7 +37,8 @@ def models(tmp_path_factory) -> Path:
     adapter = ReferenceAdapter(config)
     for parameter in adapter.parameters():
         parameter.data.normal_(std=0.15)
-    save_weights(folder / ART_V, "reference_adapter", config, adapter.state_dict(), encoder=encoder, size=64, fps=8.0)
+    about = {"encoder": encoder, "size": 64, "fps": 8.0, "made_for": fingerprint(folder / IMAGE_UNET)}
+    save_weights(folder / ART_V, "reference_adapter", config, adapter.state_dict(), **about)
     return folder
 
 

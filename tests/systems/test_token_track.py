@@ -20,7 +20,7 @@ from avgen_core.systems.token_track import (
     written_track,
 )
 from avgen_core.systems.token_writer import TokenSampling
-from tests.systems.test_arlon import CODER, PROMPTS, denoiser, executor, parts
+from tests.systems.test_arlon import CODER, PROMPTS, denoiser, executor, parts, video
 
 TRACK = TokenTrack(torch.arange(24, dtype=torch.int32).view(6, 2, 2) % 20, "book")
 
@@ -29,18 +29,20 @@ def parts_of_a_model():
     return parts(TokenSampling(), trained=True)
 
 
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
 @pytest.mark.parametrize("negative", [None, PromptSchedule((Segment(0, "a bird"),))])
-def test_a_written_track_is_what_a_run_writes(negative):
-    prompts, model = Prompts(PROMPTS.positive, negative), denoiser()
+def test_a_written_track_is_what_a_run_writes(negative, guidance):
+    prompts, model = Prompts(PROMPTS.positive, negative), denoiser(guidance=guidance)
     work = Executor(model, executor().plan, prompts, SeededNoise(3))
     list(work.run(16))
     made = model.codes.parts
-    track = written_track(made.writer, made.coder, prompts, 16, SeededNoise(3), size=(4, 4), codebook="book")
+    sizes = {"size": (4, 4), "codebook": "book", "branches": model.branches}
+    track = written_track(made.writer, made.coder, prompts, 16, SeededNoise(3), **sizes)
     assert torch.equal(track.codes, track_in(work.state.memory, (2, 2), "book").codes)
     assert len(track.codes) == 8 and track.codebook == "book"
 
 
-def test_a_video_guides_itself_by_its_own_codes():
+def test_a_track_of_a_video_is_its_codes_and_shows_it_coarsely():
     coder = parts_of_a_model().coder
     latents = torch.randn(10, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     track = track_of_latents(coder, latents, "book")
@@ -58,6 +60,8 @@ def test_tracks_are_cut_repeated_and_joined():
     assert torch.equal(part.repeated(3).codes, part.codes.repeat(3, 1, 1))
     assert torch.equal(part.followed_by(TRACK).codes, torch.cat([part.codes, TRACK.codes]))
     assert torch.equal(part.group(3), part.codes[1].flatten())
+    with pytest.raises(TrackError, match="once or more, got 0"):
+        part.repeated(0)
 
 
 @pytest.mark.parametrize(("start", "groups"), [(6, 0), (5, 2), (0, 7)])
@@ -90,7 +94,7 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
     with pytest.raises(TrackError, match=r"a.tokens.safetensors cannot be read.*truncated"):
         TokenTrack.load(path)
     save_file({"codes": TRACK.codes}, path)
-    with pytest.raises(TrackError, match="holds no tokens: choose a file that Save Tokens"):
+    with pytest.raises(TrackError, match="holds no tokens of AVGen's"):
         TokenTrack.load(path)
 
 
@@ -113,6 +117,14 @@ def test_strength_moves_over_frames_and_steps():
     assert strength.at(4, 0.0) == 0.5
     with pytest.raises(ValueError, match="rising frames"):
         GuidanceStrength(over_frames=((8, 1.0), (4, 0.0)))
+
+
+def test_strength_over_frames_reaches_the_frames():
+    fading = GuidanceStrength(over_frames=((3, 1.0), (4, 0.0)))
+    assert torch.equal(video(4, strength=fading), video(4))
+    alone, faded = video(8, strength=GuidanceStrength(0.0, 0.0)), video(8, strength=fading)
+    assert not torch.allclose(faded[4:], video(8)[4:], atol=1e-3)
+    assert not torch.allclose(faded[:4], alone[:4], atol=1e-3)
 
 
 def test_strength_is_read_from_text():
