@@ -192,16 +192,20 @@ def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
     clips = LatentClips(options.data, embedded_encoder(options.models))
+    runs = [(name, seed) for seed in options.seeds for name in options.arms]
+    folders = {
+        (name, seed): options.out / f"{name.replace(' ', '-')}-{seed}-{options.steps}x{options.batch}"
+        for name, seed in runs
+    }
+    for name, seed in runs:
+        train(ARMS[name], seed, folders[name, seed], options, clips)
     results: dict[str, list[Found]] = {}
-    for name in options.arms:
-        for seed in options.seeds:
-            folder = options.out / f"{name.replace(' ', '-')}-{seed}-{options.steps}x{options.batch}"
-            train(ARMS[name], seed, folder, options, clips)
-            rng = np.random.default_rng((seed, 6))
-            wanted = [sample_attributes(rng, held_out=True) for _ in range(options.clips)]
-            found = judged(ARMS[name], seed, folder, options, wanted)
-            results.setdefault(name, []).append(found)
-            print(f"{folder.name}: {found}", flush=True)
+    for name, seed in runs:
+        rng = np.random.default_rng((seed, 6))
+        wanted = [sample_attributes(rng, held_out=True) for _ in range(options.clips)]
+        found = judged(ARMS[name], seed, folders[name, seed], options, wanted)
+        results.setdefault(name, []).append(found)
+        print(f"{folders[name, seed].name}: {found}", flush=True)
     print(table(results))
     if options.json:
         content = {name: [asdict(found) for found in runs] for name, runs in results.items()}

@@ -99,7 +99,7 @@ class HostArtV:
 
 
 def art_v_model(
-    model: ModelPatcher, clip, vae, adapter_file: Path, asked: Frames, reference_guidance: float
+    model: ModelPatcher, clip, vae, adapter_file: Path, asked: Frames, reference_guidance: float, mask_strength: float
 ) -> HostArtV:
     """An adapter on the host's models. Raises UnfitModel where they do not fit, CheckpointError for a bad file."""
     about, weights = read_weights(adapter_file, "reference_adapter")
@@ -128,6 +128,7 @@ def art_v_model(
         (frames.height, frames.width),
         fps=frames.fps,
         reference_guidance=reference_guidance,
+        mask_strength=mask_strength,
     )
     return HostArtV(system, image_model, host.ManagedNetwork(adapter, *devices), vae)
 

@@ -8,6 +8,7 @@ import torch
 from comfy_api.latest import io
 
 from ..avgen_core.checkpoints.files import CheckpointError
+from ..avgen_core.systems.art_v import MASK_STRENGTH
 from . import host, host_art_v, types
 from .host_image_model import HOW_TO_TRAIN
 
@@ -158,6 +159,15 @@ class AVGenLoadArtV(io.ComfyNode):
                     tooltip="How strongly the frames before lead, apart from the text. 1 is off; more costs a third "
                     "branch.",
                 ),
+                io.Float.Input(
+                    "mask_strength",
+                    default=MASK_STRENGTH,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How much the mask draws from the frame before. Less: more motion and more flicker; 1: all "
+                    "that was trained, the stillest.",
+                ),
             ],
             outputs=[
                 types.Model.Output(display_name="model", tooltip="A model for the causal sampler."),
@@ -167,11 +177,20 @@ class AVGenLoadArtV(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, clip, vae, adapter: str, width: int, height: int, fps: float, reference_guidance: float
+        cls,
+        model,
+        clip,
+        vae,
+        adapter: str,
+        width: int,
+        height: int,
+        fps: float,
+        reference_guidance: float,
+        mask_strength: float = MASK_STRENGTH,
     ) -> io.NodeOutput:
         file = host_art_v.EMBEDDED_ADAPTER if adapter == EMBEDDED else _adapter_file(adapter)
         frames = host_art_v.Frames(width, height, fps)
-        made = host_art_v.art_v_model(model, clip, vae, file, frames, reference_guidance)
+        made = host_art_v.art_v_model(model, clip, vae, file, frames, reference_guidance, mask_strength)
         return io.NodeOutput(made, made.vae)
 
 

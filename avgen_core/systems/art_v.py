@@ -19,6 +19,7 @@ from .asynchronous import AsynchronousSettings
 from .system import FrameAutoencoder
 
 NO_CLASSES = Classes((), ())
+MASK_STRENGTH = 0.75  # measured on the embedded model: docs/art_v.md, "Motion"
 
 
 class ImageModel(Protocol):
@@ -43,10 +44,14 @@ class ImageModel(Protocol):
 
 @dataclass(frozen=True)
 class Guidance:
-    """How strongly text and references lead; 1 is off. After InstructPix2Pix (arXiv 2211.09800), equation 3."""
+    """How strongly text and references lead; 1 is off. After InstructPix2Pix (arXiv 2211.09800), equation 3.
+
+    mask: how much of the mask is taken, 0..1: with less of it a video moves more, and flickers more.
+    """
 
     text: float
     references: float = 1.0
+    mask: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class ArtVDenoiser:
         self, image_model: ImageModel, adapter: ReferenceAdapter, fingerprint: str, guidance: Guidance
     ) -> None:
         self.image_model, self.adapter, self.guidance = image_model, adapter, guidance
-        self.fingerprint = f"{fingerprint}-{guidance.references:g}"
+        self.fingerprint = f"{fingerprint}-{guidance.references:g}-{guidance.mask:g}"
         self.latent_shape = image_model.latent_shape
         self.process = VariancePreserving(image_model.alphas_cumprod, final_alpha=1.0)
         self._seen: tuple[ReferenceFrame, ...] | None = None
@@ -128,7 +133,8 @@ class ArtVDenoiser:
         guided = clean[0] if len(rows) == 1 else (weights * clean).sum(0)
         share = (1 - self.image_model.alphas_cumprod[round(query.timestep)]) ** 0.5
         noise = torch.full((len(noisy),), share, device=self.device)
-        return guided, references, self.adapter.mask(noisy, clean[0], references, noise)
+        mask = self.guidance.mask * self.adapter.mask(noisy, clean[0], references, noise)
+        return guided, references, mask
 
     def _videos(self, latents: Tensor) -> Tensor:
         """Latents of one frame, of however many videos, as (B, C, H, W) on the device."""
@@ -197,7 +203,7 @@ def check_unchanged(about: dict[str, Any]) -> None:
 class ArtVModel:
     """An image model with an adapter, as a system. `frame_size`: height and width in pixels.
 
-    read: what is made of the words of a schedule; steps, reference_noise, reference_guidance: of the default schedule.
+    read: what is made of the words of a schedule; steps, reference_noise: of the default schedule.
     """
 
     image_model: ImageModel
@@ -210,6 +216,7 @@ class ArtVModel:
     guidance: float = 3.0
     reference_guidance: float = 1.0
     reference_noise: float = 0.1
+    mask_strength: float = MASK_STRENGTH
     steps: int = 20
     classes: Classes = NO_CLASSES
 
@@ -244,5 +251,8 @@ class ArtVModel:
         return self.read(schedule, negative=negative)
 
     def denoiser(self, guidance: float) -> ArtVDenoiser:
-        strength = Guidance(guidance, self.reference_guidance)
-        return ArtVDenoiser(self.image_model, self.adapter, self.fingerprint, strength)
+        return ArtVDenoiser(self.image_model, self.adapter, self.fingerprint, self.led_by(guidance))
+
+    def led_by(self, guidance: float) -> Guidance:
+        """What leads a video whose text leads as strongly as `guidance`."""
+        return Guidance(guidance, self.reference_guidance, self.mask_strength)

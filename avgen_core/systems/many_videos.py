@@ -24,7 +24,7 @@ from ..rollout.executor import Executor
 from ..rollout.noise import SeededNoise
 from ..rollout.process import FlowMatching
 from .arlon import CodeGuidance
-from .art_v import ArtVDenoiser, ArtVModel, Guidance
+from .art_v import ArtVDenoiser, ArtVModel
 from .embedded import EmbeddedModel
 from .embedded_arlon import EmbeddedArlon
 from .token_writer import NO_PROMPT
@@ -155,8 +155,7 @@ class ManyArtV(ArtVDenoiser):
 
     def __init__(self, model: ArtVModel, prompts: ManyPrompts, guidance: float) -> None:
         self._count = len(prompts.schedules)
-        strength = Guidance(guidance, model.reference_guidance)
-        super().__init__(model.image_model, model.adapter, model.fingerprint, strength)
+        super().__init__(model.image_model, model.adapter, model.fingerprint, model.led_by(guidance))
         self.latent_shape = (self._count, *model.latent_shape)
 
     @property

@@ -32,7 +32,7 @@ def masks_of(model: ArtVModel, run: Run, frames: range, share: float) -> Iterato
     if run.recipe.model != denoiser.fingerprint:
         raise PlanError(
             f"run {run.recipe.id} was made by model {run.recipe.model}, and this is {denoiser.fingerprint}: connect "
-            "the model that made the run, with the same reference_guidance"
+            "the model that made the run, with the same reference_guidance and mask_strength"
         )
     timestep = round(share * (len(model.image_model.alphas_cumprod) - 1))
     for frame in frames:

@@ -123,6 +123,17 @@ def test_guidance_branches_sum_to_one_and_the_first_is_the_conditional(guidance)
     assert frames(3, guidance=guidance, trained=True).isfinite().all()
 
 
+def test_less_of_the_mask_draws_less_from_the_frame_before(tmp_path):
+    masks = []
+    for strength in (1.0, 0.5):
+        adapted = denoiser(trained=True)
+        model = ArtVModel(adapted.image_model, adapted.adapter, None, None, "adapter", (64, 64), mask_strength=strength)
+        order = Order(replace(PLAN, given=3), PROMPTS, frames=4, seed=0, fps=8.0, given=torch.ones(3, 4, 8, 8))
+        run = generate(model.denoiser(1.0), prepare(model.denoiser(1.0), order), tmp_path / str(strength))
+        masks.append(next(masks_of(model, run, range(2, 3), 0.5)))
+    torch.testing.assert_close(masks[1], 0.5 * masks[0])
+
+
 def test_reference_guidance_needs_references():
     assert branches_of(Guidance(1.0, 2.0), has_references=False) == branches_of(Guidance(1.0), has_references=False)
 
@@ -176,7 +187,7 @@ def test_masks_of_a_finished_run(tmp_path):
     adapted = denoiser(Guidance(2.0), trained=True)
     order = Order(PLAN, PROMPTS, frames=4, seed=0, fps=8.0, guidance=2.0)
     run = generate(adapted, prepare(adapted, order), tmp_path / "run")
-    model = ArtVModel(adapted.image_model, adapted.adapter, None, None, "adapter", (64, 64))
+    model = ArtVModel(adapted.image_model, adapted.adapter, None, None, "adapter", (64, 64), mask_strength=1.0)
     masks = torch.cat(list(masks_of(model, run, range(1, 4), 0.5)))
     assert masks.shape == (3, 1, 8, 8)
     assert masks.min() > 0 and masks.max() < 0.601, "the gate of 0.6 is its most"
