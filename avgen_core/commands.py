@@ -11,7 +11,7 @@ from pathlib import Path
 from .checkpoints.ar_diffusion_layout import TIMESTEPS
 from .media.decode import decode_run
 from .media.video import enlarged, write_video
-from .plan import AsynchronousPlan, BlockPlan, OnSwitch, ReferencePlan, Savings, Window, cost, flow_sigmas
+from .plan import AsynchronousPlan, BlockPlan, ReferencePlan, Savings, Window, cost, flow_sigmas
 from .prompts import PromptSchedule, parse_schedule
 from .rollout.archive import SUFFIX, pack_run, unpack_run
 from .rollout.executor import Prompts
@@ -156,14 +156,12 @@ def _causal_plan(options: argparse.Namespace) -> BlockPlan | AsynchronousPlan:
     if options.difference is None:
         if options.close:
             raise ValueError("--close is for asynchronous schedules: name a --difference, or leave it out")
-        return BlockPlan(sigmas, block=_or(options.block, BLOCK), window=Window(WINDOW), on_switch=OnSwitch.KEEP)
+        return BlockPlan(sigmas, block=_or(options.block, BLOCK), window=Window(WINDOW))
     closed = options.close or options.difference == 0
     block = _or(options.block, 1)
     frames = -(-options.frames // block) * block if closed else None
     window = Window(None) if options.difference == 0 else Window(WINDOW)
-    return AsynchronousPlan(
-        sigmas, options.difference, frames=frames, block=block, window=window, on_switch=OnSwitch.KEEP
-    )
+    return AsynchronousPlan(sigmas, options.difference, frames=frames, block=block, window=window)
 
 
 def _or(value: float | None, default: float) -> float:

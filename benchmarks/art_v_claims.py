@@ -110,15 +110,15 @@ def train(arm: Arm, seed: int, folder: Path, options: argparse.Namespace, clips:
     print(f"{folder.name}: {options.steps} steps in {time.process_time() - begun:.0f} s of processor time", flush=True)
 
 
-def sampling_of(arm: Arm, model: ArtVModel, seed: int) -> Sampling:
+def sampling_of(arm: Arm, model: ArtVModel, steps: int, seed: int) -> Sampling:
     noise = model.reference_noise if arm.reference_noise else 0.0
-    plan = replace(model.plan_of(model.steps), previous=arm.references, anchor=arm.anchor, reference_noise=noise)
+    plan = replace(model.plan_of(steps), previous=arm.references, anchor=arm.anchor, reference_noise=noise)
     return Sampling(plan, model.guidance, 10_000 * seed)
 
 
 def judged(arm: Arm, seed: int, folder: Path, options: argparse.Namespace, wanted: list[Attributes]) -> Found:
-    model = load_embedded_art_v(folder)
-    sampling = sampling_of(arm, model, seed)
+    model = replace(load_embedded_art_v(folder), mask_strength=1.0)  # the mask as it was trained
+    sampling = sampling_of(arm, model, options.sampling_steps, seed)
     videos = sample_videos(model, [caption(a) for a in wanted], options.frames, sampling)
     np.save(folder / "videos.npy", videos)
     first, last = (shares(part, wanted) for part in (videos[:, :PART], videos[:, -PART:]))
@@ -182,7 +182,8 @@ def arguments() -> argparse.Namespace:
     add("--seeds", type=int, nargs="+", default=(0, 1), help="of weights, batches and captions (default: 0 1)")
     add("--steps", type=int, default=800, help="optimiser steps of every arm (default: 800)")
     add("--batch", type=int, default=48, help="frames a step (default: 48)")
-    add("--clips", type=int, default=8, help="videos of each arm (default: 8)")
+    add("--clips", type=int, default=4, help="videos of each arm and seed (default: 4)")
+    add("--sampling-steps", type=int, default=10, help="denoising steps of a frame (default: 10)")
     add("--frames", type=int, default=512, help="frames of a video (default: 512)")
     add("--threads", type=int, default=1, help="CPU threads (default: 1)")
     return parser.parse_args()

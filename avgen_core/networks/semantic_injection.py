@@ -21,6 +21,10 @@ class InjectionKind(str, Enum):
 
     ADAPTIVE_NORM = "adaptive-norm"  # the paper's: scale and shift of the normed states, behind a gate
     MLP = "mlp"  # the adapter's features are added, behind a gate
+    CONTROL = "control"  # like ControlNet: a branch beside the layers, each reads the one before, its output is added
+
+
+MODULATIONS = {InjectionKind.ADAPTIVE_NORM: 3, InjectionKind.MLP: 2, InjectionKind.CONTROL: 1}
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class SemanticInjectionConfig:
     dim: int
     layers: tuple[int, ...]
     patch_size: tuple[int, int, int] = (1, 2, 2)
-    adapter_dim: int = 256
+    adapter_dim: int = 64
     kind: InjectionKind = InjectionKind.ADAPTIVE_NORM
 
     def __post_init__(self) -> None:
@@ -39,8 +43,8 @@ class SemanticInjectionConfig:
 
     @property
     def modulations(self) -> int:
-        """Vectors of `dim` that guide one token: scale, shift and gate, or features and gate."""
-        return 3 if self.kind is InjectionKind.ADAPTIVE_NORM else 2
+        """Vectors of `dim` that guide one token: scale, shift and gate; features and gate; features."""
+        return MODULATIONS[self.kind]
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,8 @@ class Guidance:
         strength = self.strength
         if isinstance(strength, Tensor):
             strength = strength.to(x)[:, None, None]
+        if self.kind is InjectionKind.CONTROL:
+            return x + strength * self.layers[layer].to(x)
         if self.kind is InjectionKind.MLP:
             features, gate = self.layers[layer].to(x).chunk(2, dim=-1)
             return x + strength * gate * features
@@ -133,10 +139,12 @@ class SemanticInjection(nn.Module):
     ) -> Guidance:
         """Coarse latents (B, C, F, H, W) of the frames that are guided. `uncertainty`: in training."""
         projected = rearrange(self.project(coarse), "b d f h w -> b f (h w) d")
-        found = {}
+        found, read = {}, projected
         pairs = zip(self.config.layers, self.adapters, self.modulations, strict=True)
         for layer, adapter, modulation in pairs:
-            features = adapter(projected)
+            features = adapter(read)
+            if self.config.kind is InjectionKind.CONTROL:
+                read = features
             if uncertainty is not None:
                 features = disturbed(features, uncertainty)
             found[layer] = modulation(features)

@@ -27,12 +27,12 @@ class TokenTransformerConfig:
 
     codes: int
     cells: int
-    dim: int = 192
-    heads: int = 6
-    layers: int = 4
-    ffn_dim: int = 576
+    dim: int = 128
+    heads: int = 4
+    layers: int = 3
+    ffn_dim: int = 384
     text_dim: int = 128
-    window: int = 8
+    window: int = 4
 
     def __post_init__(self) -> None:
         if self.dim % self.heads or self.dim // self.heads % 2:

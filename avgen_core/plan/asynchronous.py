@@ -108,7 +108,7 @@ class AsynchronousPlan(InUnits):
     given: int = 0
     context_timestep: float = 0.0
     joint: bool = False
-    on_switch: OnSwitch = OnSwitch.RECACHE
+    on_switch: OnSwitch = OnSwitch.KEEP
 
     def __post_init__(self) -> None:
         check_sigmas(self.sigmas)

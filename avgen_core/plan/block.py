@@ -85,7 +85,7 @@ class BlockPlan:
     first_alone: bool = False
     given: int = 0
     context_timestep: float = 0.0
-    on_switch: OnSwitch = OnSwitch.RECACHE
+    on_switch: OnSwitch = OnSwitch.KEEP
 
     def __post_init__(self) -> None:
         check_sigmas(self.sigmas)

@@ -93,6 +93,7 @@ class CodeGuidance:
         """
         if track is not None:
             track.check(parts.codebook, parts.coder.config.cells(*size))
+            track.check_range(parts.coder.config.codes)
         self.parts, self.size, self.track, self.strength = parts, size, track, strength
         self._known: tuple[tuple, Tensor, dict[int, Tensor]] | None = None
 

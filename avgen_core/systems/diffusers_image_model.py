@@ -35,7 +35,12 @@ class DiffusersImageModel:
 
     @property
     def device(self) -> torch.device:
-        return self.network.unet.device
+        return self._weight.device
+
+    @property
+    def _weight(self) -> Tensor:
+        """Stands for the UNet's device and type, which diffusers looks for in all of its modules at every call."""
+        return self.network.unet.conv_in.weight
 
     def encode(self, text: str) -> None:
         """Nothing to prepare: texts are encoded when they are needed."""
@@ -45,8 +50,7 @@ class DiffusersImageModel:
     ) -> Tensor:
         """As `ImageModel.predict_clean`."""
         step = torch.full((len(noisy),), round(timestep), device=noisy.device)
-        dtype = self.network.unet.dtype
-        predicted = self.network(noisy.to(dtype), step, self._keys_of_rows(prompts), encoded).float()
+        predicted = self.network(noisy.to(self._weight.dtype), step, self._keys_of_rows(prompts), encoded).float()
         kept = torch.tensor(self.alphas_cumprod[round(timestep)], device=noisy.device)
         return clean_from(self.prediction, predicted, noisy.float(), kept)
 
@@ -62,5 +66,5 @@ class DiffusersImageModel:
             if len(self._text_keys) >= KEPT_PROMPTS:
                 self._text_keys.pop(next(iter(self._text_keys)))
             states = sum(share * self.encode_text(text).float() for text, share in mix)
-            self._text_keys[mix] = self.network.text_keys(states[None].to(self.device, self.network.unet.dtype))
+            self._text_keys[mix] = self.network.text_keys(states[None].to(self._weight))
         return self._text_keys[mix]

@@ -13,7 +13,7 @@ from ..checkpoints.files import CheckpointError, config_from, encoder_digest, fi
 from ..networks.causal_dit import CausalDiT, CausalDiTConfig
 from ..networks.image_autoencoder import ImageAutoencoder, ImageAutoencoderConfig
 from ..networks.text_encoder import TextEncoder, TextEncoderConfig
-from ..plan import AsynchronousPlan, BlockPlan, OnSwitch, Window, flow_sigmas
+from ..plan import AsynchronousPlan, BlockPlan, Window, flow_sigmas
 from ..prompts import Classes, PromptSchedule, Reading
 from ..rollout.denoiser import FrameGrid
 from . import diorama_sentences
@@ -70,7 +70,7 @@ class EmbeddedModel:
     @cached_property
     def default_plan(self) -> BlockPlan:
         """The block schedule that the model was tuned with."""
-        return BlockPlan(flow_sigmas(STEPS, SHIFT), BLOCK, Window(WINDOW), on_switch=OnSwitch.KEEP)
+        return BlockPlan(flow_sigmas(STEPS, SHIFT), BLOCK, Window(WINDOW))
 
     def asynchronous_plan(self, settings: AsynchronousSettings) -> AsynchronousPlan:
         return settings.causal_plan()

@@ -18,7 +18,7 @@ from ..rollout.files import written_whole
 from ..rollout.noise import NoiseSource
 from .token_writer import Memory, TokenWriter, written_codes
 
-KEY = "avgen_tokens"
+KEY, SUFFIX = "avgen_tokens", ".tokens.safetensors"
 
 
 class TrackError(ValueError):
@@ -75,6 +75,15 @@ class TokenTrack:
             raise TrackError(
                 f"these tokens are {tuple(self.codes.shape[1:])} a group, not {cells}: make them from a video of the "
                 "model's size"
+            )
+
+    def check_range(self, codes: int) -> None:
+        """Raises TrackError unless every code is one of a codebook of that size."""
+        least, most = int(self.codes.min()), int(self.codes.max())
+        if least < 0 or most >= codes:
+            raise TrackError(
+                f"these tokens reach from {least} to {most}, and the codebook from 0 to {codes - 1}: the file is "
+                "damaged; encode the video, or write the tokens, anew"
             )
 
     def save(self, path: Path) -> None:

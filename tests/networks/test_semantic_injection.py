@@ -82,6 +82,18 @@ def test_guidance_is_of_its_own_frame_and_place():
         torch.testing.assert_close(part.layers[layer], whole.layers[layer][:, 2:])
 
 
+@torch.no_grad()
+def test_only_a_control_branch_passes_features_on():
+    for kind in InjectionKind:
+        _, injection = networks(kind)
+        opened(injection)
+        before = injection(coarse()).layers
+        injection.adapters[0].up.weight += 1.0
+        after = injection(coarse()).layers
+        assert not torch.allclose(after[0], before[0])
+        assert torch.allclose(after[1], before[1]) == (kind is not InjectionKind.CONTROL)
+
+
 def test_uncertainty_moves_the_statistics_of_chosen_rows_alone():
     features = torch.randn(6, 3, 8, 4, generator=torch.Generator().manual_seed(3)) * torch.rand(6, 1, 1, 1) + 1
     rows = torch.tensor([True, True, False, False, True, False])

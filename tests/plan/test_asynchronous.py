@@ -11,6 +11,7 @@ from avgen_core.plan import (
     Action,
     ADRule,
     AsynchronousPlan,
+    OnSwitch,
     PlanError,
     Window,
     WindowedAsynchronousPlan,
@@ -144,7 +145,7 @@ def test_given_frames_are_committed_first():
 
 
 def test_a_prompt_switch_recaches_before_the_first_frame_of_the_new_prompt():
-    plan = AsynchronousPlan(flow_sigmas(4), 2, window=Window(8, 1))
+    plan = AsynchronousPlan(flow_sigmas(4), 2, window=Window(8, 1), on_switch=OnSwitch.RECACHE)
 
     def changed(earlier: int, later: int) -> bool:
         return earlier < 7 <= later

@@ -82,14 +82,14 @@ def test_a_prompt_switch_recaches_the_window_but_not_the_sink():
     def changed(earlier: int, later: int) -> bool:
         return earlier < 7 <= later
 
-    plan = BlockPlan(flow_sigmas(1), block=2, window=Window(6, 1))
+    plan = BlockPlan(flow_sigmas(1), block=2, window=Window(6, 1), on_switch=OnSwitch.RECACHE)
     recaches = [step for step in passes_until(plan, 20, changed) if step.queries[0].action is Action.RECACHE]
     assert len(recaches) == 1
     assert frames_of(recaches[0]) == [5, 6, 7], "before the block of frame 8, the first that begins after the switch"
     assert context_of(recaches[0]) == [0]
     assert {query.prompt_at for query in recaches[0].queries} == {8}
     assert [query.group for query in recaches[0].queries] == [2, 3, 3], "block by block, as they were made"
-    kept = BlockPlan(flow_sigmas(1), block=2, window=Window(6, 1), on_switch=OnSwitch.KEEP)
+    kept = BlockPlan(flow_sigmas(1), block=2, window=Window(6, 1))
     assert list(passes_until(kept, 20, changed)) == list(passes_until(kept, 20))
 
 

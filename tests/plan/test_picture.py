@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from avgen_core.plan import AsynchronousPlan, BlockPlan, PlanError, Window, flow_sigmas, passes_until
+from avgen_core.plan import AsynchronousPlan, BlockPlan, OnSwitch, PlanError, Window, flow_sigmas, passes_until
 from avgen_core.plan.picture import ABSENT, CACHED, HIGHEST, MARK, WIDEST, Grid, noise_color, noise_picture
 from tests import tiny
 
@@ -38,7 +40,8 @@ def test_commits_are_marked():
     grid = Grid(7, 4)
     assert middle(picture, grid, 3, 0) == MARK, "frame 0 is committed after three steps"
     assert middle(picture, grid, 2, 0) == noise_color(1 / 3)
-    recached = noise_picture(plan, 4, changed=lambda earlier, later: True)
+    recaching = replace(plan, on_switch=OnSwitch.RECACHE)
+    recached = noise_picture(recaching, 4, changed=lambda earlier, later: True)
     assert recached.shape[0] > picture.shape[0], "a prompt switch costs a pass"
 
 

@@ -128,7 +128,7 @@ def test_less_of_the_mask_draws_less_from_the_frame_before(tmp_path):
     for strength in (1.0, 0.5):
         adapted = denoiser(trained=True)
         model = ArtVModel(adapted.image_model, adapted.adapter, None, None, "adapter", (64, 64), mask_strength=strength)
-        order = Order(replace(PLAN, given=3), PROMPTS, frames=4, seed=0, fps=8.0, given=torch.ones(3, 4, 8, 8))
+        order = Order(PLAN, PROMPTS, frames=1, seed=0, fps=8.0, guidance=1.0, given=torch.ones(3, 4, 8, 8))
         run = generate(model.denoiser(1.0), prepare(model.denoiser(1.0), order), tmp_path / str(strength))
         masks.append(next(masks_of(model, run, range(2, 3), 0.5)))
     torch.testing.assert_close(masks[1], 0.5 * masks[0])

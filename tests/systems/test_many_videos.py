@@ -72,7 +72,7 @@ def test_a_batch_with_switches_equals_single_videos(case, guidance):
 )
 def test_prompts_that_do_not_go_together_are_refused(prompts, message):
     with pytest.raises(ValueError, match=message):
-        sample_latents(tiny_model(), prompts, FRAMES, Sampling(PLAN, 1.0))
+        sample_latents(tiny_model(), prompts, FRAMES, Sampling(replace(PLAN, on_switch=OnSwitch.RECACHE), 1.0))
 
 
 def test_the_batch_size_changes_nothing_and_progress_ends_at_one():
