@@ -2,12 +2,21 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from .loaders import AVGenLoadARDiffusion, AVGenLoadArtV, AVGenLoadEmbedded, AVGenLoadEmbeddedImage
+from .loaders import AVGenLoadARDiffusion, AVGenLoadArlon, AVGenLoadArtV, AVGenLoadEmbedded, AVGenLoadEmbeddedImage
 from .prompts import AVGenClassSchedule, AVGenPromptSchedule
 from .references import AVGenReferenceMask, AVGenReferenceSchedule
 from .runs import AVGenLoadRun, AVGenRunToLatent, AVGenSaveRun
 from .samplers import AVGenSampleCausal
-from .schedules import AVGenAsynchronousSchedule, AVGenBlockSchedule
+from .schedules import AVGenAsynchronousSchedule, AVGenBlockSchedule, AVGenSegmentSchedule
+from .token_files import AVGenLoadTokens, AVGenSaveTokens
+from .tokens import (
+    AVGenEditTokens,
+    AVGenEncodeTokens,
+    AVGenRunToTokens,
+    AVGenTokenGuidance,
+    AVGenTokenPreview,
+    AVGenWriteTokens,
+)
 from .upscaler import AVGenLoadUpscaler
 from .video import AVGenDecodeRun, AVGenEncodeFrames
 
@@ -16,12 +25,22 @@ NODES: list[type[io.ComfyNode]] = [
     AVGenLoadARDiffusion,
     AVGenLoadEmbeddedImage,
     AVGenLoadArtV,
+    AVGenLoadArlon,
     AVGenLoadUpscaler,
     AVGenPromptSchedule,
     AVGenClassSchedule,
     AVGenBlockSchedule,
     AVGenAsynchronousSchedule,
     AVGenReferenceSchedule,
+    AVGenSegmentSchedule,
+    AVGenTokenGuidance,
+    AVGenWriteTokens,
+    AVGenEncodeTokens,
+    AVGenRunToTokens,
+    AVGenEditTokens,
+    AVGenTokenPreview,
+    AVGenSaveTokens,
+    AVGenLoadTokens,
     AVGenSampleCausal,
     AVGenDecodeRun,
     AVGenEncodeFrames,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import comfy.model_management
@@ -26,6 +27,7 @@ from ..avgen_core.rollout.executor import Done
 from ..avgen_core.rollout.files import RunError
 from ..avgen_core.systems.ar_diffusion import load_ar_diffusion
 from ..avgen_core.systems.embedded import load_embedded
+from ..avgen_core.systems.embedded_arlon import load_embedded_arlon
 from ..avgen_core.systems.system import System
 
 log = logging.getLogger("AVGen")
@@ -125,6 +127,12 @@ class HostModel:
         self._sampling = [ManagedNetwork(network, *devices) for network in sampling]
         self.vae = HostVAE(system, autoencoder)
 
+    def with_system(self, system: System) -> HostModel:
+        """The same networks with other settings."""
+        other = copy.copy(self)
+        other.system = system
+        return other
+
     def load(self) -> None:
         """Bring the networks that sample to their device."""
         load_networks(self._sampling)
@@ -140,6 +148,13 @@ def embedded_model() -> HostModel:
     """The models that come with the pack."""
     model = load_embedded(operations=comfy.ops.disable_weight_init)
     return HostModel(model, [model.text_encoder, model.dit], model.autoencoder)
+
+
+def embedded_arlon_model() -> HostModel:
+    """The same, with ARLON's parts."""
+    model = load_embedded_arlon(operations=comfy.ops.disable_weight_init)
+    parts = [model.parts.coder, model.parts.writer.network, model.parts.injection]
+    return HostModel(model, [model.dit, model.text_encoder, *parts], model.autoencoder)
 
 
 def ar_diffusion_model(generator: Path, autoencoder: Path | None, dtype: torch.dtype, fps: float) -> HostModel:
@@ -229,33 +244,47 @@ def runs_folder() -> Path:
     return Path(folder_paths.get_output_directory()) / "avgen"
 
 
-def run_files() -> list[str]:
-    """Saved runs that a workflow may name: files in the input folder, and files in the output folder with [output]."""
-    names = []
-    for folder, mark in (
-        (folder_paths.get_input_directory(), ""),
-        (folder_paths.get_output_directory(), " [output]"),
-    ):
-        found = sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*.avgen"))
-        names += [name + mark for name in found]
-    return names
+@dataclass(frozen=True)
+class SavedFiles:
+    """Files of one kind that a workflow may name: in the input folder, and in the output folder with [output].
 
+    suffix: how their names end; noun: what they are called; saver: the node that writes them.
+    """
 
-def run_file(name: str) -> Path:
-    """The file that a workflow names. Raises RunError when there is none, or when the name leaves ComfyUI's folders."""
-    path = Path(folder_paths.get_annotated_filepath(name)).resolve()
-    roots = (
-        folder_paths.get_input_directory(),
-        folder_paths.get_output_directory(),
-        folder_paths.get_temp_directory(),
-    )
-    inside = any(path.is_relative_to(Path(root).resolve()) for root in roots)
-    if not inside or path.suffix != ".avgen" or not path.is_file():
-        raise RunError(
-            f"there is no saved run {name!r}; allowed: {', '.join(run_files()) or 'none yet'} "
-            "(save one with Save Run, or put a .avgen file into ComfyUI's input folder)"
+    suffix: str
+    noun: str
+    saver: str
+
+    def names(self) -> list[str]:
+        """All that there are."""
+        names = []
+        for folder, mark in (
+            (folder_paths.get_input_directory(), ""),
+            (folder_paths.get_output_directory(), " [output]"),
+        ):
+            found = sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob(f"*{self.suffix}"))
+            names += [name + mark for name in found]
+        return names
+
+    def path(self, name: str) -> Path:
+        """The file that a workflow names.
+
+        Raises:
+            RunError: there is none, or the name leaves ComfyUI's folders.
+        """
+        path = Path(folder_paths.get_annotated_filepath(name)).resolve()
+        roots = (
+            folder_paths.get_input_directory(),
+            folder_paths.get_output_directory(),
+            folder_paths.get_temp_directory(),
         )
-    return path
+        inside = any(path.is_relative_to(Path(root).resolve()) for root in roots)
+        if not inside or not path.name.endswith(self.suffix) or not path.is_file():
+            raise RunError(
+                f"there is no saved {self.noun} {name!r}; allowed: {', '.join(self.names()) or 'none yet'} "
+                f"(save one with {self.saver}, or put a {self.suffix} file into ComfyUI's input folder)"
+            )
+        return path
 
 
 def save_path(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:

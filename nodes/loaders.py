@@ -44,6 +44,31 @@ class AVGenLoadEmbedded(io.ComfyNode):
         return io.NodeOutput(model, host.EmbeddedCLIP(model), model.vae)
 
 
+class AVGenLoadArlon(io.ComfyNode):
+    """The embedded model with ARLON's parts."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AVGenLoadArlon",
+            display_name="Load ARLON (AVGen)",
+            category="AVGen/loaders",
+            description="Loads the embedded video model with ARLON's parts: a small transformer writes a plan of the "
+            "video as tokens, and these guide the model, which then needs few steps.",
+            inputs=[],
+            outputs=[
+                types.Model.Output(display_name="model", tooltip="For the causal sampler and the token nodes."),
+                io.Clip.Output(display_name="clip", tooltip="Its text encoder, for ComfyUI's own text nodes."),
+                io.Vae.Output(display_name="vae", tooltip="Its image autoencoder, to decode runs and encode frames."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        model = host.embedded_arlon_model()
+        return io.NodeOutput(model, host.EmbeddedCLIP(model), model.vae)
+
+
 class AVGenLoadARDiffusion(io.ComfyNode):
     """A released AR-Diffusion checkpoint, or one of our trainer's."""
 

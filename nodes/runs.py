@@ -10,6 +10,8 @@ from ..avgen_core.rollout.run import Run
 from . import host, types
 from .samplers import report
 
+RUN_FILES = host.SavedFiles(SUFFIX, "run", "Save Run")
+
 
 def end_of_part(run: Run, start: int, frames: int) -> int:
     """The end of the part of a run that `start` and `frames` ask for; 0 frames are all that follow."""
@@ -66,7 +68,7 @@ class AVGenLoadRun(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "run",
-                    options=host.run_files(),
+                    options=RUN_FILES.names(),
                     tooltip="A .avgen file in the input folder, or in the output folder (marked [output]).",
                 )
             ],
@@ -80,17 +82,17 @@ class AVGenLoadRun(io.ComfyNode):
     def validate_inputs(cls, run: str = "") -> bool | str:
         """ComfyUI leaves `run` out when it comes through a link."""
         try:
-            return bool(not run or host.run_file(run))
+            return bool(not run or RUN_FILES.path(run))
         except ValueError as error:
             return str(error)
 
     @classmethod
     def fingerprint_inputs(cls, run: str = "") -> float:
-        return host.run_file(run).stat().st_mtime if run else 0.0
+        return RUN_FILES.path(run).stat().st_mtime if run else 0.0
 
     @classmethod
     def execute(cls, run: str) -> io.NodeOutput:
-        loaded = unpack_run(host.run_file(run), host.runs_folder())
+        loaded = unpack_run(RUN_FILES.path(run), host.runs_folder())
         return io.NodeOutput(loaded, report(loaded))
 
 

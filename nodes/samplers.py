@@ -115,7 +115,7 @@ class AVGenSampleCausal(io.ComfyNode):
             seed=seed,
             fps=system.fps,
             guidance=guidance,
-            given=None if start_latents is None else _frames_of(start_latents),
+            given=None if start_latents is None else frames_of(start_latents, "start_latents"),
             parent=continue_from,
         )
         job = prepare(denoiser, order)
@@ -153,11 +153,12 @@ class AVGenSampleCausal(io.ComfyNode):
             raise
 
 
-def _frames_of(latent: dict[str, Any]) -> Tensor:
+def frames_of(latent: dict[str, Any], name: str) -> Tensor:
+    """The frames (F, C, H, W) of one video in the LATENT that is the input `name`. Raises ValueError for others."""
     samples = latent["samples"]
     if samples.ndim != 5 or samples.shape[0] != 1:
         raise ValueError(
-            f"start_latents must be one video (1, C, F, H, W), got {tuple(samples.shape)}: use Encode Frames (AVGen)"
+            f"{name} must be one video (1, C, F, H, W), got {tuple(samples.shape)}: use Encode Frames (AVGen)"
         )
     return samples[0].transpose(0, 1)
 

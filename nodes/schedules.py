@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
-from ..avgen_core.plan import BlockPlan, OnSwitch, Plan, PlanError, Savings, Window, cost, flow_sigmas
+from ..avgen_core.plan import BlockPlan, OnSwitch, Plan, PlanError, Savings, SegmentPlan, Window, cost, flow_sigmas
 from ..avgen_core.plan.picture import noise_picture
 from ..avgen_core.systems.asynchronous import AsynchronousSettings
 from . import host, types
@@ -192,3 +192,41 @@ class AVGenAsynchronousSchedule(io.ComfyNode):
             context_noise=context_noise,
         )
         return priced(model.system.asynchronous_plan(settings) if model else settings.causal_plan(), frames)
+
+
+class AVGenSegmentSchedule(io.ComfyNode):
+    """Segment after segment."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AVGenSegmentSchedule",
+            display_name="Segment Schedule (AVGen)",
+            category="AVGen/schedules",
+            description="Denoises whole segments, in which all frames see each other; each begins with the last frames "
+            "of the one before. The way of the ARLON paper, for models with ARLON's parts.",
+            inputs=[
+                io.Int.Input("steps", default=6, min=1, max=1000, tooltip=STEPS),
+                io.Float.Input("shift", default=1.5, min=0.1, max=20.0, step=0.1, tooltip=SHIFT),
+                io.Int.Input(
+                    "segment",
+                    default=16,
+                    min=2,
+                    max=4096,
+                    tooltip="Frames a segment. The embedded model was trained with 16.",
+                ),
+                io.Int.Input(
+                    "overlap",
+                    default=4,
+                    min=1,
+                    max=4095,
+                    tooltip="Frames of a segment that are the last of the one before.",
+                ),
+                io.Int.Input("frames", default=64, min=1, max=100_000, tooltip=FRAMES),
+            ],
+            outputs=schedule_outputs(),
+        )
+
+    @classmethod
+    def execute(cls, steps: int, shift: float, segment: int, overlap: int, frames: int) -> io.NodeOutput:
+        return priced(SegmentPlan(flow_sigmas(steps, shift), segment, overlap), frames)

@@ -17,6 +17,7 @@ from comfy_server import ComfyServer, Run, Workflow
 
 Inputs = dict[str, Any]
 ART_V = ("art_v_text", "art_v_image", "art_v_story", "art_v_continue")
+ARLON = ("arlon_text", "arlon_story", "arlon_motion")
 AR_DIFFUSION = ("ar_diffusion", "class_travel", "continue_clip")  # workflows for its checkpoints
 
 
@@ -27,6 +28,8 @@ def shipped(name: str, *, frames: int, seed: int = 0, **more: Inputs) -> Workflo
         values = {"PrimitiveInt": {"value": frames}, "AVGenSampleCausal": {"seed": seed}}
     if name == "extend_twice":
         values = {"PrimitiveInt": {"value": seed}, "AVGenSampleCausal": {"frames": frames}}
+    if name == "arlon_text":
+        values["AVGenWriteTokens"] = {"frames": frames}
     for class_type, inputs in more.items():
         values[class_type] = {**values.get(class_type, {}), **inputs}
     return demo.fill(name, values)

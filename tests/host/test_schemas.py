@@ -13,7 +13,7 @@ from build_locales import english
 from build_workflows import built, input_specs
 
 from comfy_server import ComfyServer
-from tests.host.graphs import ART_V
+from tests.host.graphs import ARLON, ART_V
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAPSHOT = Path(__file__).with_name("schemas.json")
@@ -105,4 +105,5 @@ def test_templates_are_offered(server: ComfyServer) -> None:
         "class_travel",
         "continue_clip",
         *ART_V,
+        *ARLON,
     }

@@ -9,7 +9,18 @@ import pytest
 from build_workflows import WORKFLOWS
 
 from comfy_server import ComfyServer
-from tests.host.graphs import AR_DIFFUSION, ART_V, forget, graph, recipe, run_latents, saved, shipped, video_frames
+from tests.host.graphs import (
+    AR_DIFFUSION,
+    ARLON,
+    ART_V,
+    forget,
+    graph,
+    recipe,
+    run_latents,
+    saved,
+    shipped,
+    video_frames,
+)
 
 # New frames a sampler, and new frames of the video.
 LENGTHS = {
@@ -24,7 +35,7 @@ MOST_MEMORY_MB = 3000
 
 
 def test_every_shipped_workflow_is_tested() -> None:
-    assert {path.stem for path in (WORKFLOWS / "api").glob("*.json")} == {*LENGTHS, *AR_DIFFUSION, *ART_V}
+    assert {path.stem for path in (WORKFLOWS / "api").glob("*.json")} == {*LENGTHS, *AR_DIFFUSION, *ART_V, *ARLON}
 
 
 @pytest.mark.parametrize("name", LENGTHS)
