@@ -62,6 +62,11 @@ class HostVAE:
         self._system, self._network = system, ManagedNetwork(network, *devices)
 
     @property
+    def of_videos(self) -> HostVAE:
+        """The one whose batches are the frames of one video."""
+        return self
+
+    @property
     def lead(self) -> int:
         """Frames before those that are wanted, which must be decoded with them."""
         return self._system.autoencoder.lead
@@ -115,6 +120,20 @@ class HostVAE:
 
     def encode_tiled(self, pixels: Tensor, **tiling: int) -> Tensor:
         return self.encode(pixels)
+
+
+class ImageVAE(HostVAE):
+    """The same for single images: (B, H, W, 3) to (B, C, h, w), as ComfyUI's image models want them."""
+
+    def __init__(self, of_videos: HostVAE) -> None:
+        self._of_videos, self._system, self._network = of_videos, of_videos._system, of_videos._network
+
+    @property
+    def of_videos(self) -> HostVAE:
+        return self._of_videos
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        return super().encode(pixels)[0].transpose(0, 1)
 
 
 class HostModel:

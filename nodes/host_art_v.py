@@ -114,7 +114,8 @@ def art_v_model(
     image_model = HostImageModel(model, clip, adapter, frames.height // PIXELS, frames.width // PIXELS)
     if not isinstance(vae, host.HostVAE):
         vae = NativeVAE(vae, model.model.latent_format, frames.height, frames.width)
-    elif vae.frame_size != (frames.height, frames.width):
+    vae = vae.of_videos
+    if vae.frame_size != (frames.height, frames.width):
         raise UnfitModel(
             f"this VAE makes frames of {vae.frame_size[1]}x{vae.frame_size[0]} pixels, not "
             f"{frames.width}x{frames.height}: set width and height to it"

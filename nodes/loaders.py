@@ -146,7 +146,7 @@ class AVGenLoadEmbeddedImage(io.ComfyNode):
     @classmethod
     def execute(cls) -> io.NodeOutput:
         model = host.embedded_model()
-        return io.NodeOutput(host_art_v.embedded_image_model(), host.EmbeddedCLIP(model), model.vae)
+        return io.NodeOutput(host_art_v.embedded_image_model(), host.EmbeddedCLIP(model), host.ImageVAE(model.vae))
 
 
 class AVGenLoadArtV(io.ComfyNode):

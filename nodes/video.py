@@ -96,7 +96,9 @@ class AVGenEncodeFrames(io.ComfyNode):
     def execute(cls, images: Tensor, vae: host.HostVAE, last: int) -> io.NodeOutput:
         frames = images[-last:, ..., :3]
         height, width = frames.shape[1:3]
-        wanted = vae.frame_size if isinstance(vae, host.HostVAE) else (height, width)
+        wanted = height, width
+        if isinstance(vae, host.HostVAE):
+            vae, wanted = vae.of_videos, vae.frame_size
         if (height, width) != wanted:
             host.tell(cls, f"Frames cropped and scaled from {width}x{height} to {wanted[1]}x{wanted[0]}")
             frames = fitted(frames, *wanted)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from build_workflows import STILL
 from PIL import Image
 
 from avgen_core.checkpoints.files import save_weights
@@ -91,6 +92,43 @@ def test_comfyuis_own_sampler_makes_images_with_the_embedded_image_model(server:
     assert brightness("a red car drives right on the beach") > 1.5 * brightness(
         "a red car drives right on the beach at night"
     )
+
+
+def test_an_image_is_made_from_another_by_comfyui_itself(server: ComfyServer, earlier: int) -> None:
+    """With little noise the image stays, with all of it another comes."""
+
+    def distance(denoise: float) -> float:
+        run = server.run(
+            graph(
+                load=("AVGenLoadEmbeddedImage", {}),
+                text=("CLIPTextEncode", {"clip": ["load", 1], "text": "a red car drives right on the beach"}),
+                none=("CLIPTextEncode", {"clip": ["load", 1], "text": ""}),
+                image=("LoadImage", {"image": STILL}),
+                small=("ImageScale", {"image": ["image", 0], "upscale_method": "area", "width": 64, "height": 64,
+                                      "crop": "disabled"}),
+                two=("RepeatImageBatch", {"image": ["small", 0], "amount": 2}),
+                encode=("VAEEncode", {"pixels": ["two", 0], "vae": ["load", 2]}),
+                sample=(
+                    "KSampler",
+                    {
+                        "model": ["load", 0], "positive": ["text", 0], "negative": ["none", 0],
+                        "latent_image": ["encode", 0], "seed": 0, "steps": 10, "cfg": 3.0,
+                        "sampler_name": "euler", "scheduler": "normal", "denoise": denoise,
+                    },
+                ),
+                decode=("VAEDecode", {"samples": ["sample", 0], "vae": ["load", 2]}),
+                save=("SaveImage", {"images": ["decode", 0], "filename_prefix": "avgen_image"}),
+                before=("SaveImage", {"images": ["small", 0], "filename_prefix": "avgen_before"}),
+            )
+        )  # fmt: skip
+        assert run.ok, run.explanation
+        images = {file.filename: np.asarray(Image.open(server.path_of(file)), float) for file in run.files}
+        (before,) = (image for name, image in images.items() if "before" in name)
+        made = [image for name, image in images.items() if "image" in name]
+        assert len(made) == 2
+        return float(np.mean([np.abs(image - before).mean() for image in made]))
+
+    assert distance(0.2) < 0.5 * distance(1.0)
 
 
 def test_the_frames_have_the_size_and_the_rate_that_are_asked_for(server: ComfyServer) -> None:

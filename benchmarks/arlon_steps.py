@@ -1,0 +1,62 @@
+"""Quality against the number of denoising steps, with and without the guidance of tokens (ARLON)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from judged import Judged, held_out, judge, table  # noqa: E402
+
+from avgen_core.diorama import caption  # noqa: E402
+from avgen_core.plan import flow_sigmas  # noqa: E402
+from avgen_core.systems.embedded import FOLDER, SHIFT, load_embedded  # noqa: E402
+from avgen_core.systems.embedded_arlon import load_embedded_arlon  # noqa: E402
+from avgen_core.systems.many_videos import Sampling, sample_videos  # noqa: E402
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--models", type=Path, default=FOLDER, help="folder of the weights (default: models/demo)")
+    add("--steps", type=int, nargs="+", default=(3, 5, 10, 30), help="default: 3 5 10 30")
+    add("--seeds", type=int, nargs="+", default=(0, 1), help="of captions and noise (default: 0 1)")
+    add("--clips", type=int, default=40, help="videos of each (default: 40)")
+    add("--frames", type=int, default=24, help="frames of a video; the last 12 are judged (default: 24)")
+    add("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    add("--json", type=Path, metavar="FILE", help="write the figures here")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
+    torch.set_num_threads(options.threads)
+    models = {"alone": load_embedded(options.models), "with tokens": load_embedded_arlon(options.models)}
+    results: dict[str, list[Judged]] = {}
+    seconds: dict[str, list[float]] = {}
+    for steps in options.steps:
+        for kind, model in models.items():
+            plan = replace(model.default_plan, sigmas=flow_sigmas(steps, SHIFT))
+            for seed in options.seeds:
+                wanted = held_out(options.clips, seed)
+                begun = time.perf_counter()
+                sampling = Sampling(plan, model.guidance, 10_000 * seed)
+                videos = sample_videos(model, [caption(a) for a in wanted], options.frames, sampling)
+                seconds.setdefault(f"{steps} steps {kind}", []).append(time.perf_counter() - begun)
+                results.setdefault(f"{steps} steps {kind}", []).append(judge(videos, wanted, seed))
+            print(f"{steps} steps {kind}: {results[f'{steps} steps {kind}']}", flush=True)
+    print(table(results, seconds=seconds))
+    if options.json:
+        content = {name: [asdict(one) for one in seeds] for name, seeds in results.items()}
+        options.json.write_text(json.dumps({"seconds": seconds, "results": content}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
