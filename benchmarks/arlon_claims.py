@@ -1,0 +1,158 @@
+"""ARLON's parts, changed one at a time: injections trained alike, and their videos under tokens that are partly wrong.
+
+Needs the corpus with its latents, and a folder (`--models`) with the embedded model, the latent VQ-VAE and the token
+transformer; `--coarser` is the VQ-VAE that the paper's way of training learns from (`docs/arlon.md`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from judged import Judged, held_out, judge, table  # noqa: E402
+
+from avgen_core.checkpoints.files import save_weights  # noqa: E402
+from avgen_core.diorama import caption  # noqa: E402
+from avgen_core.networks.semantic_injection import InjectionKind, SemanticInjection, SemanticInjectionConfig  # noqa: E402
+from avgen_core.rollout.noise import NoiseSource  # noqa: E402
+from avgen_core.systems.embedded import AUTOENCODER, CAUSAL_DIT, TEXT_ENCODER  # noqa: E402
+from avgen_core.systems.embedded_arlon import (  # noqa: E402
+    LATENT_VQVAE,
+    SEMANTIC_INJECTION,
+    TOKEN_TRANSFORMER,
+    EmbeddedArlon,
+    dit_fingerprint,
+    load_embedded_arlon,
+)
+from avgen_core.systems.many_videos import Sampling, sample_videos  # noqa: E402
+from avgen_core.systems.token_writer import Memory, TokenWriter, VideoPrompts  # noqa: E402
+from avgen_core.training.arlon_command import FRAMES, INJECTED, coder_of, text_to_video  # noqa: E402
+from avgen_core.training.latents import LatentClips  # noqa: E402
+from avgen_core.training.loop import TrainSpec  # noqa: E402
+from avgen_core.training.semantic_injection import GuidedVideo, InjectionRecipe, train_semantic_injection  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Arm:
+    """How an injection is trained; the first is the paper's way."""
+
+    layers: str = "first-half"
+    coarser: bool = True
+    uncertain: float = InjectionRecipe.uncertain
+    kind: InjectionKind = InjectionKind.ADAPTIVE_NORM
+
+
+ARMS = {
+    "first half": Arm(),
+    "last half": Arm(layers="last-half"),
+    "all layers": Arm(layers="all"),
+    "not coarser": Arm(coarser=False),
+    "no uncertainty": Arm(uncertain=0.0),
+    "neither": Arm(coarser=False, uncertain=0.0),
+    "MLP": Arm(kind=InjectionKind.MLP),
+    "control": Arm(kind=InjectionKind.CONTROL),
+}
+
+
+class FaultyWriter(TokenWriter):
+    """Puts random codes in the place of a share of what it has written; it goes on from what it meant."""
+
+    wrong = 0.0
+
+    def write(self, prompts: tuple[VideoPrompts, ...], memory: Memory, noise: NoiseSource) -> None:
+        super().write(prompts, memory, noise)
+        codes = memory["codes"]
+        generator = torch.Generator().manual_seed(len(codes))
+        faulty = torch.rand(codes[-1].shape, generator=generator) < self.wrong
+        other = torch.randint(self.network.config.codes, codes[-1].shape, generator=generator, dtype=codes.dtype)
+        memory["codes"] = torch.cat([codes[:-1], torch.where(faulty, other, codes[-1])[None]])
+
+
+def train(arm: Arm, seed: int, folder: Path, options: argparse.Namespace) -> None:
+    """Train an arm's injection into a folder of weights, unless it is there."""
+    if (folder / SEMANTIC_INJECTION).exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (AUTOENCODER, TEXT_ENCODER, CAUSAL_DIT, LATENT_VQVAE, TOKEN_TRANSFORMER):
+        shutil.copy(options.models / name, folder / name)
+    torch.manual_seed(seed)
+    coder, about = coder_of(options.coarser if arm.coarser else options.models / LATENT_VQVAE)
+    video = text_to_video(options.models)
+    dit = video.dit.config
+    layers = tuple(INJECTED[arm.layers](dit.num_layers))
+    config = SemanticInjectionConfig(dit.in_dim, dit.dim, layers, dit.patch_size, kind=arm.kind)
+    spec = TrainSpec(folder / "state", options.steps, options.batch, learning_rate=1e-3, warmup=20, ema_decay=0.98,
+                     seed=seed, save_seconds=120)  # fmt: skip
+    begun = time.process_time()
+    clips = LatentClips(options.data, about["made_for"])
+    model, recipe = GuidedVideo(video, coder, SemanticInjection(config)), InjectionRecipe(uncertain=arm.uncertain)
+    training = train_semantic_injection(spec, clips, model, recipe, frames=FRAMES)
+    if training.step < options.steps:
+        sys.exit(f"{folder.name} was stopped at step {training.step}: the same command goes on from there")
+    state, made_for = training.average.injection.state_dict(), dit_fingerprint(folder)
+    save_weights(
+        folder / SEMANTIC_INJECTION, "semantic_injection", config, state, steps=training.step, made_for=made_for
+    )
+    print(f"{folder.name}: {options.steps} steps in {time.process_time() - begun:.0f} s of processor time", flush=True)
+
+
+def with_faults(model: EmbeddedArlon, wrong: float) -> EmbeddedArlon:
+    writer = model.parts.writer
+    faulty = FaultyWriter(writer.network, writer.encode_text, writer.sampling)
+    faulty.wrong = wrong
+    return replace(model, parts=replace(model.parts, writer=faulty))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--data", type=Path, default=Path("runs/corpus"), help="corpus with latents (default: runs/corpus)")
+    add("--models", type=Path, default=Path("runs/arlon"), help="folder of the weights (default: runs/arlon)")
+    add("--coarser", type=Path, default=Path("runs/coarser/models") / LATENT_VQVAE, help="the coarser VQ-VAE")
+    add("--out", type=Path, default=Path("runs/arlon-claims"), help="folder of the arms (default: runs/arlon-claims)")
+    add("--json", type=Path, help="write all figures here")
+    add("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="default: all")
+    add("--seeds", type=int, nargs="+", default=(0, 1), help="of weights, batches and captions (default: 0 1)")
+    add("--steps", type=int, default=160, help="optimiser steps of every arm (default: 160)")
+    add("--batch", type=int, default=24, help="clips a step (default: 24)")
+    add("--wrong", type=float, nargs="+", default=(0.0, 0.1, 0.3), help="shares of wrong tokens (default: 0 0.1 0.3)")
+    add("--clips", type=int, default=40, help="videos of each arm, seed and share (default: 40)")
+    add("--frames", type=int, default=24, help="frames of a video; the last 12 are judged (default: 24)")
+    add("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
+    torch.set_num_threads(options.threads)
+    runs = [(name, seed) for seed in options.seeds for name in options.arms]
+    folders = {
+        run: options.out / f"{run[0].replace(' ', '-')}-{run[1]}-{options.steps}x{options.batch}" for run in runs
+    }
+    for name, seed in runs:
+        train(ARMS[name], seed, folders[name, seed], options)
+    results: dict[str, list[Judged]] = {}
+    for name, seed in runs:
+        model, wanted = load_embedded_arlon(folders[name, seed]), held_out(options.clips, seed)
+        for wrong in options.wrong:
+            sampling = Sampling(model.default_plan, model.guidance, 10_000 * seed)
+            videos = sample_videos(with_faults(model, wrong), [caption(a) for a in wanted], options.frames, sampling)
+            results.setdefault(f"{name}, {wrong:.0%} wrong", []).append(judge(videos, wanted, seed))
+            print(f"{name}, {wrong:.0%} wrong, seed {seed}: {results[f'{name}, {wrong:.0%} wrong'][-1]}", flush=True)
+    print(table(results))
+    if options.json:
+        content = {name: [asdict(one) for one in seeds] for name, seeds in results.items()}
+        options.json.write_text(json.dumps({"steps": options.steps, "results": content}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
