@@ -21,7 +21,7 @@ from .rollout.orders import RunPlan
 from .rollout.run import Run
 from .systems import ar_diffusion
 from .systems.ar_diffusion import FPS
-from .systems.art_v import ArtVModel
+from .systems.art_v import MASK_STRENGTH, ArtVModel
 from .systems.asynchronous import AsynchronousSettings
 from .systems.embedded import BLOCK, GUIDANCE, SHIFT, STEPS, WINDOW, load_embedded
 from .systems.embedded_art_v import load_embedded_art_v
@@ -41,6 +41,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ema", action="store_true", help="with --checkpoint: its averaged weights")
     parser.add_argument(
         "--tokenizer", type=Path, metavar="FOLDER", help="with --checkpoint: CLIP's (default: ComfyUI's)"
+    )
+    parser.add_argument(
+        "--mask-strength", type=float, help=f"ART-V: share of the mask, 0..1 (default: {MASK_STRENGTH})"
     )
     parser.add_argument("--device", default="cpu", help="where a model of yours computes (default: cpu)")
     parser.add_argument("--fps", type=float, help=f"frames a second of an AR-Diffusion video (default: {FPS:g})")
@@ -86,6 +89,15 @@ def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def chosen_model(options: argparse.Namespace) -> System:
     """The model that the arguments name. Raises ValueError where they do not belong together."""
+    model = _loaded_model(options)
+    if options.mask_strength is None:
+        return model
+    if not isinstance(model, ArtVModel):
+        raise ValueError("--mask-strength is for ART-V: name --art-v or a --checkpoint, or leave it out")
+    return replace(model, mask_strength=options.mask_strength)
+
+
+def _loaded_model(options: argparse.Namespace) -> System:
     on_checkpoint = options.checkpoint is not None or options.adapter is not None
     if sum((options.generator is not None, options.art_v, on_checkpoint)) > 1:
         raise ValueError(

@@ -190,6 +190,7 @@ class AVGenLoadArtV(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
+                    optional=True,
                     tooltip="How much the mask draws from the frame before. Less: more motion and more flicker; 1: all "
                     "that was trained, the stillest.",
                 ),

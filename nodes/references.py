@@ -72,8 +72,8 @@ class AVGenReferenceMask(io.ComfyNode):
             node_id="AVGenReferenceMask",
             display_name="Reference Mask (AVGen)",
             category="AVGen/video",
-            description="Shows which pixels of a run's frames ART-V draws from the frame before (white) instead of "
-            "from the image model's prediction (black).",
+            description="Shows how much of each pixel of a run's frames ART-V draws from the frame before (bright, at "
+            "most mask_strength) instead of from the image model's prediction (black).",
             inputs=[
                 types.Model.Input("model", tooltip="The ART-V model that made the run."),
                 types.Run.Input("run", tooltip="A finished run."),

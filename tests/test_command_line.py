@@ -119,6 +119,11 @@ def test_plan_prices_and_draws(tmp_path):
         (("generate", "--prompt", "a cat", "--adapter", "a", "--output", "a.mp4"), "both --checkpoint and --adapter"),
         (("generate", "--prompt", "a cat", "--art-v", "--adapter", "a", "--output", "a.mp4"), "name one of the three"),
         (("generate", "--prompt", "a cat", "--art-v", "--block", 2, "--output", "a.mp4"), "not for ART-V"),
+        (("generate", "--prompt", "a cat", "--mask-strength", 1, "--output", "a.mp4"), "--mask-strength is for ART-V"),
+        (
+            ("generate", "--prompt", CAT, "--art-v", "--mask-strength", 2, "--output", "a.mp4"),
+            "mask_strength must be 0 (none of the mask) to 1 (all of it), got 2",
+        ),
         (("plan", "--steps", 0), "steps must be at least 1"),
     ],
 )

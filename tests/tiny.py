@@ -7,7 +7,7 @@ import hashlib
 import torch
 
 from avgen_core.networks.causal_dit import CausalDiT, CausalDiTConfig
-from avgen_core.plan import AsynchronousPlan, BlockPlan, Window, flow_sigmas
+from avgen_core.plan import AsynchronousPlan, BlockPlan, OnSwitch, Window, flow_sigmas
 from avgen_core.prompts import parse_schedule
 from avgen_core.rollout.executor import Prompts
 from avgen_core.systems.causal_wan import CausalWanDenoiser
@@ -44,8 +44,14 @@ def prompts(text: str = "a cat", negative: str | None = None, blend: int = 0) ->
 
 
 def block_plan(**changes) -> BlockPlan:
-    return BlockPlan(**{"sigmas": flow_sigmas(3), "block": 2, "window": Window(6, 1), **changes})
+    """Recaching at prompt switches, which asks more of the engine than keeping does."""
+    recaching = {"on_switch": OnSwitch.RECACHE}
+    return BlockPlan(**{"sigmas": flow_sigmas(3), "block": 2, "window": Window(6, 1), **recaching, **changes})
 
 
 def asynchronous_plan(**changes) -> AsynchronousPlan:
-    return AsynchronousPlan(**{"sigmas": flow_sigmas(4), "difference": 2, "window": Window(6, 1), **changes})
+    """The same."""
+    recaching = {"on_switch": OnSwitch.RECACHE}
+    return AsynchronousPlan(
+        **{"sigmas": flow_sigmas(4), "difference": 2, "window": Window(6, 1), **recaching, **changes}
+    )

@@ -107,7 +107,8 @@ class Trial:
         plan = self.sampling().plan
         if isinstance(plan, ReferencePlan):
             anchor = " and the first" if plan.anchor else ""
-            return f"{len(plan.sigmas)} steps, from {plan.previous} frames before{anchor}, noise {plan.reference_noise}"
+            taken = f"noise {plan.reference_noise}, {self.model.mask_strength:g} of the mask"
+            return f"{len(plan.sigmas)} steps, from {plan.previous} frames before{anchor}, {taken}"
         cache = f"window {plan.window.size}, {plan.on_switch.value} on a switch"
         return f"{len(plan.sigmas)} steps, blocks of {plan.block}, {cache}"
 

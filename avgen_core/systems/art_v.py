@@ -47,11 +47,18 @@ class Guidance:
     """How strongly text and references lead; 1 is off. After InstructPix2Pix (arXiv 2211.09800), equation 3.
 
     mask: how much of the mask is taken, 0..1: with less of it a video moves more, and flickers more.
+
+    Raises:
+        ValueError: mask is not within 0 and 1.
     """
 
     text: float
     references: float = 1.0
     mask: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.mask <= 1:
+            raise ValueError(f"mask_strength must be 0 (none of the mask) to 1 (all of it), got {self.mask}")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from avgen_core.plan import (
+    Action,
     AsynchronousPlan,
     BlockPlan,
     OnSwitch,
@@ -60,7 +61,7 @@ PLANS = {
     "asynchronous": tiny.asynchronous_plan(window=KEPT),
     "asynchronous, sink moves with the window": tiny.asynchronous_plan(window=ROLLING),
     "asynchronous blocks seen both ways": AsynchronousPlan(
-        flow_sigmas(2), 1, block=2, window=Window(8, 2), joint=True, solver=Solver.RENOISE
+        flow_sigmas(2), 1, block=2, window=Window(8, 2), joint=True, solver=Solver.RENOISE, on_switch=OnSwitch.RECACHE
     ),
 }
 
@@ -70,7 +71,9 @@ PLANS = {
 def test_cached_equals_replay_after_evictions_and_prompt_switches(plan):
     cached, replayed = both_ways(plan, SWITCH, guidance=1.0)
     assert len(cached) >= FRAMES
-    assert any(step.evicts for step in passes_until(plan, FRAMES)), "frames leave the cache on the way"
+    steps = list(passes_until(plan, FRAMES, lambda earlier, later: any(earlier < at <= later for at in (5, 9))))
+    assert any(step.evicts for step in steps), "frames leave the cache on the way"
+    assert any(step.queries[0].action is Action.RECACHE for step in steps), "and come into it anew"
     assert difference(cached, replayed) < 1e-4
 
 

@@ -11,7 +11,7 @@ from avgen_core.networks.causal_dit import CausalDiT, CausalDiTConfig
 from avgen_core.networks.latent_vqvae import LatentVQVAE, LatentVQVAEConfig
 from avgen_core.networks.semantic_injection import SemanticInjection, SemanticInjectionConfig
 from avgen_core.networks.token_transformer import TokenTransformer, TokenTransformerConfig
-from avgen_core.plan import AsynchronousPlan, BlockPlan, SegmentPlan, Window, flow_sigmas
+from avgen_core.plan import AsynchronousPlan, BlockPlan, OnSwitch, SegmentPlan, Window, flow_sigmas
 from avgen_core.prompts import PromptSchedule, Segment
 from avgen_core.rollout.executor import Executor, Prompts
 from avgen_core.rollout.generate import Order, generate, prepare
@@ -27,11 +27,11 @@ DIT = CausalDiTConfig(
 )
 CODER = LatentVQVAEConfig(3, time=2, space=2, codes=20, code_dim=4, width=16, blocks=1)
 WRITER = TokenTransformerConfig(codes=20, cells=4, dim=24, heads=2, layers=2, ffn_dim=32, text_dim=6, window=3)
-BLOCKS = BlockPlan(flow_sigmas(3), block=4, window=Window(8))
+BLOCKS = BlockPlan(flow_sigmas(3), block=4, window=Window(8), on_switch=OnSwitch.RECACHE)
 PLANS = (
     BLOCKS,
     BlockPlan(flow_sigmas(2), block=3, window=Window(9)),
-    AsynchronousPlan(flow_sigmas(3), 1, window=Window(8)),
+    AsynchronousPlan(flow_sigmas(3), 1, window=Window(8), on_switch=OnSwitch.RECACHE),
     SegmentPlan(flow_sigmas(2), 6, 2),
 )
 PROMPTS = Prompts(PromptSchedule((Segment(0, "a cat"), Segment(8, "a dog"))))
