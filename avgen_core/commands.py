@@ -24,6 +24,7 @@ from .systems.ar_diffusion import FPS
 from .systems.art_v import MASK_STRENGTH, ArtVModel
 from .systems.asynchronous import AsynchronousSettings
 from .systems.embedded import BLOCK, GUIDANCE, SHIFT, STEPS, WINDOW, load_embedded
+from .systems.embedded_arlon import load_embedded_arlon
 from .systems.embedded_art_v import load_embedded_art_v
 from .systems.stable_diffusion_art_v import load_art_v
 from .systems.system import System
@@ -36,6 +37,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--generator", type=Path, metavar="PATH", help="AR-Diffusion instead: file or folder")
     parser.add_argument("--autoencoder", type=Path, metavar="PATH", help="its autoencoder, unless it is in that file")
     parser.add_argument("--art-v", action="store_true", help="ART-V instead, on the embedded image model")
+    parser.add_argument("--arlon", action="store_true", help="the embedded model under the guidance of ARLON's tokens")
     parser.add_argument("--checkpoint", type=Path, metavar="PATH", help="ART-V on this Stable Diffusion file")
     parser.add_argument("--adapter", type=Path, metavar="PATH", help="its ART-V adapter")
     parser.add_argument("--ema", action="store_true", help="with --checkpoint: its averaged weights")
@@ -52,7 +54,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def add_schedule_arguments(parser: argparse.ArgumentParser) -> None:
     """Which plan: block by block, or asynchronous with a difference."""
     parser.add_argument(
-        "--steps", type=int, help=f"denoising steps a frame (default: {STEPS}; AR-Diffusion: {ar_diffusion.STEPS})"
+        "--steps", type=int, help=f"denoising steps a frame (default: the model's, {STEPS} for the embedded one)"
     )
     parser.add_argument("--shift", type=float, help=f"timestep shift (default: {SHIFT})")
     parser.add_argument("--block", type=int, help=f"frames a block (default: {BLOCK}, asynchronous: 1)")
@@ -99,10 +101,10 @@ def chosen_model(options: argparse.Namespace) -> System:
 
 def _loaded_model(options: argparse.Namespace) -> System:
     on_checkpoint = options.checkpoint is not None or options.adapter is not None
-    if sum((options.generator is not None, options.art_v, on_checkpoint)) > 1:
+    if sum((options.generator is not None, options.art_v, options.arlon, on_checkpoint)) > 1:
         raise ValueError(
-            "--generator is AR-Diffusion, --art-v the embedded ART-V, --checkpoint and --adapter ART-V on a file of "
-            "yours: name one of the three"
+            "--generator is AR-Diffusion, --art-v the embedded ART-V, --arlon the embedded ARLON, --checkpoint and "
+            "--adapter ART-V on a file of yours: name one of the four"
         )
     if options.generator is not None:
         model = ar_diffusion.load_ar_diffusion(options.generator, options.autoencoder)
@@ -121,6 +123,8 @@ def _loaded_model(options: argparse.Namespace) -> System:
         )
     if options.device != "cpu":
         raise ValueError("the embedded models compute on the CPU here: leave out --device")
+    if options.arlon:
+        return load_embedded_arlon()
     return load_embedded_art_v() if options.art_v else load_embedded()
 
 
@@ -134,7 +138,7 @@ def chosen_plan(options: argparse.Namespace, model: System, parent: Run | None =
         return model.asynchronous_plan(_windowed_settings(options))
     if isinstance(model, ArtVModel):
         return _reference_plan(options, model)
-    return _causal_plan(options)
+    return _causal_plan(options, len(model.default_plan.sigmas))
 
 
 def _windowed_settings(options: argparse.Namespace) -> AsynchronousSettings:
@@ -160,11 +164,11 @@ def _reference_plan(options: argparse.Namespace, model: ArtVModel) -> ReferenceP
     return model.plan_of(_or(options.steps, model.steps))
 
 
-def _causal_plan(options: argparse.Namespace) -> BlockPlan | AsynchronousPlan:
-    """The schedule of strictly causal models."""
+def _causal_plan(options: argparse.Namespace, steps: int) -> BlockPlan | AsynchronousPlan:
+    """The schedule of strictly causal models; `steps`: the model's own."""
     if options.savings != Savings.NONE.value:
         raise ValueError("--savings is for AR-Diffusion: a causal model's savings are exact and always made")
-    sigmas = flow_sigmas(_or(options.steps, STEPS), _or(options.shift, SHIFT))
+    sigmas = flow_sigmas(_or(options.steps, steps), _or(options.shift, SHIFT))
     if options.difference is None:
         if options.close:
             raise ValueError("--close is for asynchronous schedules: name a --difference, or leave it out")

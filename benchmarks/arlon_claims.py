@@ -64,15 +64,19 @@ ARMS = {
 
 
 class FaultyWriter(TokenWriter):
-    """Puts random codes in the place of a share of what it has written; it goes on from what it meant."""
+    """Puts random codes in the place of a share of what it has written.
 
-    wrong = 0.0
+    It goes on from what it meant: the last code of a group, from which the next group is written, is left alone.
+    """
+
+    wrong, seed = 0.0, 0
 
     def write(self, prompts: tuple[VideoPrompts, ...], memory: Memory, noise: NoiseSource) -> None:
         super().write(prompts, memory, noise)
         codes = memory["codes"]
-        generator = torch.Generator().manual_seed(len(codes))
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + len(codes))
         faulty = torch.rand(codes[-1].shape, generator=generator) < self.wrong
+        faulty[:, -1] = False
         other = torch.randint(self.network.config.codes, codes[-1].shape, generator=generator, dtype=codes.dtype)
         memory["codes"] = torch.cat([codes[:-1], torch.where(faulty, other, codes[-1])[None]])
 
@@ -105,10 +109,10 @@ def train(arm: Arm, seed: int, folder: Path, options: argparse.Namespace) -> Non
     print(f"{folder.name}: {options.steps} steps in {time.process_time() - begun:.0f} s of processor time", flush=True)
 
 
-def with_faults(model: EmbeddedArlon, wrong: float) -> EmbeddedArlon:
+def with_faults(model: EmbeddedArlon, wrong: float, seed: int) -> EmbeddedArlon:
     writer = model.parts.writer
     faulty = FaultyWriter(writer.network, writer.encode_text, writer.sampling)
-    faulty.wrong = wrong
+    faulty.wrong, faulty.seed = wrong, seed
     return replace(model, parts=replace(model.parts, writer=faulty))
 
 
@@ -145,7 +149,9 @@ def main() -> None:
         model, wanted = load_embedded_arlon(folders[name, seed]), held_out(options.clips, seed)
         for wrong in options.wrong:
             sampling = Sampling(model.default_plan, model.guidance, 10_000 * seed)
-            videos = sample_videos(with_faults(model, wrong), [caption(a) for a in wanted], options.frames, sampling)
+            videos = sample_videos(
+                with_faults(model, wrong, seed), [caption(a) for a in wanted], options.frames, sampling
+            )
             results.setdefault(f"{name}, {wrong:.0%} wrong", []).append(judge(videos, wanted, seed))
             print(f"{name}, {wrong:.0%} wrong, seed {seed}: {results[f'{name}, {wrong:.0%} wrong'][-1]}", flush=True)
     print(table(results))

@@ -41,6 +41,8 @@ def main() -> None:
     models = {"alone": load_embedded(options.models), "with tokens": load_embedded_arlon(options.models)}
     results: dict[str, list[Judged]] = {}
     seconds: dict[str, list[float]] = {}
+    for model in models.values():  # warm
+        sample_videos(model, ["a red car"], options.frames, Sampling(model.default_plan, model.guidance))
     for steps in options.steps:
         for kind, model in models.items():
             plan = replace(model.default_plan, sigmas=flow_sigmas(steps, SHIFT))

@@ -31,7 +31,9 @@ class AVGenSampleCausal(io.ComfyNode):
             description="Generates a run of video frames, or goes on with an earlier run. Finished frames are kept on "
             "disk: cancel it, and queueing the same graph again resumes where it stopped.",
             inputs=[
-                types.Model.Input("model", tooltip="A causal video model, or AR-Diffusion."),
+                types.Model.Input(
+                    "model", tooltip="A causal video model, with ARLON's parts or without, AR-Diffusion, or ART-V."
+                ),
                 types.Prompts.Input(
                     "prompts",
                     tooltip="A prompt or class for every frame. With continue_from, frame 0 is the first frame that "
@@ -64,7 +66,8 @@ class AVGenSampleCausal(io.ComfyNode):
                 types.Plan.Input(
                     "schedule",
                     optional=True,
-                    tooltip="Block or asynchronous; for ART-V, reference. Without one: what the model was tuned with.",
+                    tooltip="Block or asynchronous; for ART-V, reference; with ARLON's parts, segment too. "
+                    "Without one: what the model was tuned with.",
                 ),
                 types.Prompts.Input(
                     "negative",

@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from ..avgen_core.plan import BlockPlan, OnSwitch, Plan, PlanError, Savings, SegmentPlan, Window, cost, flow_sigmas
 from ..avgen_core.plan.picture import noise_picture
 from ..avgen_core.systems.asynchronous import AsynchronousSettings
+from ..avgen_core.systems.embedded_arlon import GUIDED_STEPS
 from . import host, types
 
 STEPS = "Denoising steps of every frame."
@@ -206,7 +207,13 @@ class AVGenSegmentSchedule(io.ComfyNode):
             description="Denoises whole segments, in which all frames see each other; each begins with the last frames "
             "of the one before. The way of the ARLON paper, for models with ARLON's parts.",
             inputs=[
-                io.Int.Input("steps", default=6, min=1, max=1000, tooltip=STEPS),
+                io.Int.Input(
+                    "steps",
+                    default=GUIDED_STEPS,
+                    min=1,
+                    max=1000,
+                    tooltip="Denoising steps of every frame. Under the guidance of tokens few are enough.",
+                ),
                 io.Float.Input("shift", default=1.5, min=0.1, max=20.0, step=0.1, tooltip=SHIFT),
                 io.Int.Input(
                     "segment",

@@ -12,7 +12,7 @@ from ..avgen_core.rollout.executor import Prompts
 from ..avgen_core.rollout.run import Run
 from ..avgen_core.systems.arlon import GuidanceStrength
 from ..avgen_core.systems.embedded_arlon import EmbeddedArlon
-from ..avgen_core.systems.token_track import TokenTrack, coarse_latents, token_map
+from ..avgen_core.systems.token_track import TokenTrack, TrackError, coarse_latents, token_map
 from ..avgen_core.systems.token_writer import TokenSampling
 from . import host, types
 from .samplers import frames_of
@@ -131,7 +131,8 @@ class AVGenWriteTokens(io.ComfyNode):
             display_name="Write Tokens (AVGen)",
             category="AVGen/tokens",
             description="Writes the tokens of a video from prompts, in a moment: look at them with Token Preview "
-            "before the video is painted. The sampler would write the same ones with this seed.",
+            "before the video is painted. The sampler writes the same ones for a new video with these prompts, this "
+            "seed and no tokens given.",
             inputs=[
                 types.Model.Input("model", tooltip=ARLON_MODEL),
                 types.Prompts.Input("prompts", tooltip="A prompt for every frame."),
@@ -155,6 +156,7 @@ class AVGenWriteTokens(io.ComfyNode):
                 types.Prompts.Input("negative", optional=True, tooltip="What to lead away from, over time."),
             ],
             outputs=[types.Tokens.Output(display_name="tokens", tooltip="For Token Guidance and Token Preview.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -168,11 +170,24 @@ class AVGenWriteTokens(io.ComfyNode):
         negative: PromptSchedule | None = None,
     ) -> io.NodeOutput:
         system = arlon_of(model)
-        asked = system.understand(prompts).schedule
-        avoided = system.understand(negative, negative=True).schedule if negative else None
+        if system.track is not None:
+            raise TrackError(
+                "this model follows tokens that it was given, it writes none: connect one that has no tokens in Token "
+                "Guidance (AVGen)"
+            )
+        readings = [system.understand(prompts)]
+        if negative is not None:
+            readings.append(system.understand(negative, negative=True))
+        remarks = [remark for reading in readings for remark in reading.remarks]
+        if remarks:
+            host.tell(cls, "\n".join(f"Warning: {remark}" for remark in remarks), warning=True)
         model.load()
         bar = host.progress_bar(system.parts.coder.config.groups_of(frames))
-        return io.NodeOutput(system.written_track(Prompts(asked, avoided), frames, seed, guidance, bar.update_absolute))
+        return io.NodeOutput(
+            system.written_track(
+                Prompts(*(reading.schedule for reading in readings)), frames, seed, guidance, bar.update_absolute
+            )
+        )
 
 
 class AVGenEncodeTokens(io.ComfyNode):
@@ -280,8 +295,7 @@ class AVGenTokenPreview(io.ComfyNode):
     @classmethod
     def execute(cls, model: host.HostModel, tokens: TokenTrack) -> io.NodeOutput:
         system = arlon_of(model)
-        tokens.check(system.parts.codebook, system.parts.coder.config.cells(*system.latent_shape[1:]))
-        tokens.check_range(system.parts.coder.config.codes)
+        system.check_track(tokens)
         model.load()
         latents = coarse_latents(system.parts.coder, tokens, system.latent_shape[1:])
         coarse = decode_latents(model.vae.decode_unit, latents, model.vae.lead)

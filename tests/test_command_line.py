@@ -117,7 +117,7 @@ def test_plan_prices_and_draws(tmp_path):
         (("generate", "--prompt", "a cat", "--difference", 20, "--output", "a.mp4"), "0 (synchronous) to 12"),
         (("extend", "missing.avgen", "--prompt", "a cat", "--output", "a.mp4"), "no run file missing.avgen"),
         (("generate", "--prompt", "a cat", "--adapter", "a", "--output", "a.mp4"), "both --checkpoint and --adapter"),
-        (("generate", "--prompt", "a cat", "--art-v", "--adapter", "a", "--output", "a.mp4"), "name one of the three"),
+        (("generate", "--prompt", "a cat", "--art-v", "--adapter", "a", "--output", "a.mp4"), "name one of the four"),
         (("generate", "--prompt", "a cat", "--art-v", "--block", 2, "--output", "a.mp4"), "not for ART-V"),
         (("generate", "--prompt", "a cat", "--mask-strength", 1, "--output", "a.mp4"), "--mask-strength is for ART-V"),
         (

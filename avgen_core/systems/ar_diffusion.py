@@ -42,7 +42,7 @@ class ARDiffusionDenoiser:
 
     def __init__(self, model: ARDiffusionModel, guidance: float) -> None:
         self.network, self.guidance = model.network, guidance
-        self.fingerprint, self.latent_shape = model.fingerprint, model.latent_shape
+        self.fingerprint, self.settings, self.latent_shape = model.fingerprint, "", model.latent_shape
         self.device = model.network.x_embedder.weight.device
         self._condition, self._null = model.conditions, model.null_condition
 

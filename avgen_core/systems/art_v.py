@@ -91,7 +91,8 @@ class ArtVDenoiser:
         self, image_model: ImageModel, adapter: ReferenceAdapter, fingerprint: str, guidance: Guidance
     ) -> None:
         self.image_model, self.adapter, self.guidance = image_model, adapter, guidance
-        self.fingerprint = f"{fingerprint}-{guidance.references:g}-{guidance.mask:g}"
+        self.fingerprint = fingerprint
+        self.settings = f"reference_guidance {guidance.references:g}, mask_strength {guidance.mask:g}"
         self.latent_shape = image_model.latent_shape
         self.process = VariancePreserving(image_model.alphas_cumprod, final_alpha=1.0)
         self._seen: tuple[ReferenceFrame, ...] | None = None

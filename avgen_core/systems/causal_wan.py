@@ -35,7 +35,7 @@ class CausalWanDenoiser:
     ) -> None:
         """`encode_text` gives one prompt's states (text_len, text_dim), zero beyond its true length."""
         self.network, self.encode_text = network, encode_text
-        self.fingerprint, self.latent_shape = fingerprint, latent_shape
+        self.fingerprint, self.settings, self.latent_shape = fingerprint, "", latent_shape
         self.guidance, self.grid = guidance, grid or FrameGrid()
         self.device = next(network.parameters()).device
         self._text_keys: OrderedDict[PromptMix, TextKeys] = OrderedDict()

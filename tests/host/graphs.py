@@ -29,7 +29,10 @@ def shipped(name: str, *, frames: int, seed: int = 0, **more: Inputs) -> Workflo
     if name == "extend_twice":
         values = {"PrimitiveInt": {"value": seed}, "AVGenSampleCausal": {"frames": frames}}
     if name == "arlon_text":
+        values = {"PrimitiveInt": {"value": seed}, "AVGenSampleCausal": {"frames": frames}}
         values["AVGenWriteTokens"] = {"frames": frames}
+    if name == "arlon_story":
+        values["AVGenPromptSchedule"] = {"frames": frames}
     for class_type, inputs in more.items():
         values[class_type] = {**values.get(class_type, {}), **inputs}
     return demo.fill(name, values)

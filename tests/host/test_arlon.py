@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load
 
 from comfy_server import ComfyServer, Rejected, Run, Workflow
-from tests.host.graphs import ARLON, forget, graph, run_latents, saved, shipped, video_frames
+from tests.host.graphs import ARLON, forget, graph, recipe, run_latents, saved, shipped, video_frames
 from tests.host.test_bad_input import fails
 
 FRAMES, GROUPS = 12, 3
@@ -58,9 +59,39 @@ def test_workflow_makes_a_video(server: ComfyServer, earlier: int, name: str) ->
     assert video.shape == (FRAMES, 512, 512, 3)
     assert np.abs(np.diff(video.astype(float), axis=0)).mean() > 0.5
     latents = run_latents(server, run)
+    pictures = [np.asarray(Image.open(server.path_of(file))) for file in run.files if file.filename.endswith(".png")]
+    assert {picture.shape for picture in pictures} == {(64, 64, 3)}
+    frames = earlier if name == "arlon_motion" else FRAMES
+    assert len(pictures) == frames + frames // 4, "a coarse picture of each frame, a map of each group"
+    assert np.std(np.stack(pictures), axis=0).mean() > 1
 
     forget(server)
     assert np.array_equal(run_latents(server, server.run(workflow)), latents)
+
+
+def test_tokens_go_on_under_the_next_prompt(server: ComfyServer) -> None:
+    """With another prompt from the second group on, only the first group stays."""
+    written = []
+    for text in (PROMPT, f"0: {PROMPT}\n4: a cow stands still on the beach at night"):
+        workflow = guided(write=write(), save=save("write"))
+        workflow["prompts"]["inputs"]["text"] = text
+        written.append(codes(server, server.run(workflow)))
+    assert np.array_equal(written[0][0], written[1][0])
+    assert (written[0][1:] != written[1][1:]).mean() > 0.5
+
+
+def test_segments_are_made_and_go_on(server: ComfyServer) -> None:
+    plan = ("AVGenSegmentSchedule", {"steps": 2, "shift": 1.5, "segment": 8, "overlap": 4, "frames": FRAMES})
+
+    def run(frames: int, **more: Any) -> Run:
+        kind, inputs = sample()
+        first = (kind, {**inputs, "frames": frames, "schedule": ["plan", 0]})
+        keep = ("AVGenSaveRun", {"run": ["last", 0], "filename_prefix": "avgen/run"})
+        return server.run(guided(plan=plan, first=first, last=(kind, {**first[1], **more}), keep=keep))
+
+    once, twice = run(FRAMES), run(8, frames=4, continue_from=["first", 0])
+    assert once.ok and twice.ok, once.explanation + twice.explanation
+    assert np.array_equal(run_latents(server, twice), run_latents(server, once))
 
 
 def test_tokens_written_ahead_are_those_of_the_run(server: ComfyServer) -> None:
@@ -109,14 +140,35 @@ def test_strength_without_guidance_leaves_the_model_alone(server: ComfyServer) -
     """With a strength of 0 the model is the embedded one."""
     plan = ("AVGenBlockSchedule", {"steps": 3, "shift": 1.5, "block": 4, "window": 16, "sink": 0,
                                    "on_prompt_change": "keep", "frames": FRAMES})  # fmt: skip
-    off, alone = guidance(strength_early=0.0, strength_late=0.0), ("AVGenLoadEmbedded", {})
+    off, alone, on = guidance(strength_early=0.0, strength_late=0.0), ("AVGenLoadEmbedded", {}), guidance()
     runs = []
-    for more in ({"guided": off}, {"guided": alone}):
+    for more in ({"guided": off}, {"guided": alone}, {"guided": on}):
         kind, inputs = sample("guided")
         nodes = {"plan": plan, "sample": (kind, {**inputs, "schedule": ["plan", 0]})}
         keep = ("AVGenSaveRun", {"run": ["sample", 0], "filename_prefix": "avgen/run"})
         runs.append(run_latents(server, server.run(guided(**more, **nodes, keep=keep))))
-    assert np.allclose(*runs, atol=1e-5)
+    assert np.allclose(runs[0], runs[1], atol=1e-5)
+    assert np.abs(runs[0] - runs[2]).mean() > 0.01, "tokens change the video"
+
+
+def test_a_run_goes_on_with_other_guidance(server: ComfyServer) -> None:
+    kind, inputs = sample("stronger")
+    keep = ("AVGenSaveRun", {"run": ["more", 0], "filename_prefix": "avgen/run"})
+    run = server.run(
+        guided(
+            first=sample(), stronger=guidance(strength_early=1.5),
+            more=(kind, {**inputs, "frames": 4, "continue_from": ["first", 0]}), keep=keep,
+        )
+    )  # fmt: skip
+    assert run.ok, run.explanation
+    assert len(run_latents(server, run)) == FRAMES + 4
+    assert [join["exact"] for join in recipe(server, run)["joins"]] == [False]
+
+
+def test_tokens_are_not_written_by_a_model_that_follows_some(server: ComfyServer) -> None:
+    workflow = guided(write=write(), guided=guidance(tokens=["write", 0]), again=write(), save=save("again"))
+    workflow["again"]["inputs"]["model"] = ["guided", 0]
+    fails(server, workflow, "follows tokens that it was given, it writes none")
 
 
 def test_tokens_of_the_embedded_model_are_refused(server: ComfyServer) -> None:
