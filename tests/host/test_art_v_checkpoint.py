@@ -49,12 +49,12 @@ def in_comfyui(files: tuple[Path, Path], lora: float = 0.0):
         down, up = torch.ones(1, 320) * 0.1, torch.ones(320, 1) * 0.1
         weights = {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up, f"{name}.alpha": torch.tensor(1.0)}
         model, _ = comfy.sd.load_lora_for_models(model, None, weights, lora, 0.0)
-    return host_art_v.art_v_model(model, clip, vae, files[1], host_art_v.Frames(64, 64, 0.0), 1.5)
+    return host_art_v.art_v_model(model, clip, vae, files[1], host_art_v.Frames(64, 64, 0.0), 1.5, 0.5)
 
 
 def test_comfyui_and_the_library_make_the_same_video(files, library):
     mine = library(*files)
-    mine.reference_guidance = 1.5
+    mine.reference_guidance, mine.mask_strength = 1.5, 0.5
     expected = video(mine, 2.0)
     got = video(in_comfyui(files), 2.0)
     torch.testing.assert_close(got, expected, atol=1e-4 * expected.abs().max(), rtol=0)

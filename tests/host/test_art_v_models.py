@@ -48,7 +48,7 @@ def in_comfyui(models: Path, width: int = 0):
     embedded = core_module("systems.embedded").load_embedded(models)
     whole = host.HostModel(embedded, [embedded.text_encoder, embedded.dit], embedded.autoencoder)
     image_model, frames = host_art_v.embedded_image_model(models), host_art_v.Frames(width, 0, 0.0)
-    return host_art_v.art_v_model(image_model, host.EmbeddedCLIP(whole), whole.vae, models / ART_V, frames, 1.5)
+    return host_art_v.art_v_model(image_model, host.EmbeddedCLIP(whole), whole.vae, models / ART_V, frames, 1.5, 0.5)
 
 
 def video(model, guidance: float) -> torch.Tensor:
@@ -68,7 +68,7 @@ def video(model, guidance: float) -> torch.Tensor:
 
 def test_the_files_give_the_same_video_in_comfyui_and_in_the_library(models):
     library = core_module("systems.embedded_art_v").load_embedded_art_v(models)
-    library.reference_guidance = 1.5
+    library.reference_guidance, library.mask_strength = 1.5, 0.5
     expected = video(library, 2.0)
     torch.testing.assert_close(video(in_comfyui(models), 2.0), expected, atol=1e-4 * expected.abs().max(), rtol=0)
 
