@@ -83,9 +83,9 @@ def test_tokens_go_on_under_the_next_prompt(server: ComfyServer) -> None:
 def test_segments_are_made_and_go_on(server: ComfyServer) -> None:
     plan = ("AVGenSegmentSchedule", {"steps": 2, "shift": 1.5, "segment": 8, "overlap": 4, "frames": FRAMES})
 
-    def run(frames: int, **more: Any) -> Run:
+    def run(begun: int, **more: Any) -> Run:
         kind, inputs = sample()
-        first = (kind, {**inputs, "frames": frames, "schedule": ["plan", 0]})
+        first = (kind, {**inputs, "frames": begun, "schedule": ["plan", 0]})
         keep = ("AVGenSaveRun", {"run": ["last", 0], "filename_prefix": "avgen/run"})
         return server.run(guided(plan=plan, first=first, last=(kind, {**first[1], **more}), keep=keep))
 
