@@ -116,6 +116,17 @@ def sampling_of(arm: Arm, model: ArtVModel, steps: int, seed: int) -> Sampling:
     return Sampling(plan, model.guidance, 10_000 * seed)
 
 
+def found_in(arm: Arm, seed: int, folder: Path, options: argparse.Namespace) -> Found:
+    """An arm judged, unless its folder tells already what was found."""
+    file = folder / f"found-{options.clips}x{options.frames}x{options.sampling_steps}.json"
+    if not file.exists():
+        rng = np.random.default_rng((seed, 6))
+        wanted = [sample_attributes(rng, held_out=True) for _ in range(options.clips)]
+        file.write_text(json.dumps(asdict(judged(arm, seed, folder, options, wanted))))
+        print(f"{folder.name}: {file.read_text()}", flush=True)
+    return Found(**json.loads(file.read_text()))
+
+
 def judged(arm: Arm, seed: int, folder: Path, options: argparse.Namespace, wanted: list[Attributes]) -> Found:
     model = replace(load_embedded_art_v(folder), mask_strength=1.0)  # the mask as it was trained
     sampling = sampling_of(arm, model, options.sampling_steps, seed)
@@ -202,11 +213,7 @@ def main() -> None:
         train(ARMS[name], seed, folders[name, seed], options, clips)
     results: dict[str, list[Found]] = {}
     for name, seed in runs:
-        rng = np.random.default_rng((seed, 6))
-        wanted = [sample_attributes(rng, held_out=True) for _ in range(options.clips)]
-        found = judged(ARMS[name], seed, folders[name, seed], options, wanted)
-        results.setdefault(name, []).append(found)
-        print(f"{folders[name, seed].name}: {found}", flush=True)
+        results.setdefault(name, []).append(found_in(ARMS[name], seed, folders[name, seed], options))
     print(table(results))
     if options.json:
         content = {name: [asdict(found) for found in runs] for name, runs in results.items()}

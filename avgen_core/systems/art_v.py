@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ..checkpoints.files import CheckpointError
 from ..networks.reference_adapter import EncodedReferences, ReferenceAdapter, References, blended
 from ..plan import Action, PlanError, ReferencePlan, trailing_timesteps
 from ..prompts import Classes, PromptSchedule, Reading
@@ -194,16 +193,6 @@ def for_rows(encoded: EncodedReferences, rows: tuple[Branch, ...]) -> EncodedRef
 def any_text(schedule: PromptSchedule, *, negative: bool = False) -> Reading:
     """What a large model's text encoder makes of a schedule: it takes any text."""
     return Reading(schedule, ())
-
-
-def check_unchanged(about: dict[str, Any]) -> None:
-    """Raises CheckpointError for an adapter, by its header, that was trained together with the image model's UNet."""
-    learned = about.get("learned", "nothing")
-    if learned != "nothing":
-        raise CheckpointError(
-            f"this adapter was trained with --learned {learned}: it needs the UNet that was saved beside it, which can "
-            "not be loaded yet; train it with --learned nothing"
-        )
 
 
 @dataclass
