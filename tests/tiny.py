@@ -45,11 +45,13 @@ def prompts(text: str = "a cat", negative: str | None = None, blend: int = 0) ->
 
 def block_plan(**changes) -> BlockPlan:
     """Recaching at prompt switches, which asks more of the engine than keeping does."""
-    defaults = {"block": 2, "window": Window(6, 1), "on_switch": OnSwitch.RECACHE}
-    return BlockPlan(**{"sigmas": flow_sigmas(3), **defaults, **changes})
+    recaching = {"on_switch": OnSwitch.RECACHE}
+    return BlockPlan(**{"sigmas": flow_sigmas(3), "block": 2, "window": Window(6, 1), **recaching, **changes})
 
 
 def asynchronous_plan(**changes) -> AsynchronousPlan:
     """The same."""
-    defaults = {"difference": 2, "window": Window(6, 1), "on_switch": OnSwitch.RECACHE}
-    return AsynchronousPlan(**{"sigmas": flow_sigmas(4), **defaults, **changes})
+    recaching = {"on_switch": OnSwitch.RECACHE}
+    return AsynchronousPlan(
+        **{"sigmas": flow_sigmas(4), "difference": 2, "window": Window(6, 1), **recaching, **changes}
+    )

@@ -47,9 +47,9 @@ class Request:
     """One pass for the network: `latents` (F, C, H, W) in the order of the queries.
 
     prompts: for each guidance branch, the prompt mix of each query. Stored frames enter `cache`. references: the frames
-    that `step.references` names. given: latents (F, C, H, W) that the video begins with. noise: for draws of the
-    denoiser's own; memory: what it has to remember from pass to
-    pass, tensors under names without dots, which are part of the run's state.
+    that `step.references` names. given: latents (F, C, H, W) that the stream begins with. noise: for draws of the
+    denoiser's own; memory: what it has to remember from pass to pass, tensors under names without dots, which are part
+    of the run's state. origin: the video's frame that is frame 0 here.
     """
 
     step: Pass
@@ -60,13 +60,18 @@ class Request:
     given: Tensor | None = None
     noise: NoiseSource | None = None
     memory: dict[str, Tensor] = field(default_factory=dict)
+    origin: int = 0
 
 
 class Denoiser(Protocol):
-    """A system ready to run. `fingerprint` names its weights and settings: runs of another one cannot be continued."""
+    """A system ready to run. `fingerprint` names its weights: runs of other ones cannot be continued."""
 
     @property
     def fingerprint(self) -> str: ...
+
+    @property
+    def settings(self) -> str:
+        """What beside its weights decides its frames: runs that were made with others go on approximately."""
 
     @property
     def plans(self) -> tuple[type[Plan], ...]:
@@ -86,6 +91,9 @@ class Denoiser(Protocol):
     @property
     def process(self) -> Process:
         """What the predictions are, and how frames move by them."""
+
+    def check_plan(self, plan: Plan) -> None:
+        """Raises PlanError for a plan, of one of these kinds, that it cannot follow."""
 
     def check_text(self, text: str) -> None:
         """Raises ValueError for a prompt that it cannot follow."""

@@ -59,7 +59,7 @@ class Executor:
         origin: int = 0,
     ) -> None:
         """`given`: latents (F, C, H, W) of the frames that the plan takes as given; `origin`: the video's latent frame
-        that is frame 0 here, for prompts."""
+        that is frame 0 here."""
         self.denoiser, self.plan, self.prompts, self.noise = denoiser, plan, prompts, noise
         self.state = state or State()
         self.given, self.origin = given, origin
@@ -94,7 +94,15 @@ class Executor:
         prompts = tuple(zip(*mixes, strict=True))
         references = tuple(self._reference(step.queries[0].frame, reference) for reference in step.references)
         request = Request(
-            step, torch.stack(before), prompts, state.cache, references, self.given, self.noise, state.memory
+            step,
+            torch.stack(before),
+            prompts,
+            state.cache,
+            references,
+            self.given,
+            self.noise,
+            state.memory,
+            self.origin,
         )
         predictions = self.denoiser.predict(request)
         moved = self.denoiser.process.moved

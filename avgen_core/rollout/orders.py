@@ -79,6 +79,13 @@ class Job:
         return min(count, max(0, self.inherited - self.recipe.origin - first))
 
 
+OTHERWISE = "connect the model to the node that makes the asynchronous schedule"
+WHAT_FITS: dict[type, str] = {
+    SegmentPlan: "load a model with ARLON's parts for it",
+    ReferencePlan: "load an image model with ART-V for it",
+}
+
+
 def is_closed(plan: RunPlan) -> bool:
     """Whether a plan ends with a certain frame, so that nothing is left in work to go on from."""
     return isinstance(plan, AsynchronousPlan | WindowedAsynchronousPlan) and plan.frames is not None
@@ -87,16 +94,16 @@ def is_closed(plan: RunPlan) -> bool:
 def prepare(denoiser: Denoiser, order: Order) -> Job:
     """Work an order out.
 
-    Raises PlanError when the schedule is for another kind of model, ValueError for a prompt that the model cannot
-    follow, and RunError when the earlier run, or the given
-    frames, do not fit the model.
+    Raises PlanError when the schedule does not fit the model, ValueError for a prompt that it cannot follow, and
+    RunError when the earlier run, or the given frames, do not fit it.
     """
     if not isinstance(order.plan, denoiser.plans):
         raise PlanError(
             f"this model cannot follow a schedule of the kind {type(order.plan).__name__}, only "
-            f"{', '.join(plan.__name__ for plan in denoiser.plans)}: connect the model to the node that makes the "
-            "asynchronous schedule, or leave the schedule out"
+            f"{', '.join(plan.__name__ for plan in denoiser.plans)}: "
+            f"{WHAT_FITS.get(type(order.plan), OTHERWISE)}, or leave the schedule out"
         )
+    denoiser.check_plan(order.plan)
     for schedule in filter(None, (order.prompts.positive, order.prompts.negative)):
         for text in schedule.texts():
             denoiser.check_text(text)
@@ -115,6 +122,7 @@ def _recipe(denoiser: Denoiser, order: Order, prompts: Prompts, origin: int, giv
         plan = replace(plan, frames=frames)
     return Recipe(
         model=denoiser.fingerprint,
+        settings=denoiser.settings,
         plan=plan,
         prompts=prompts,
         guidance=order.guidance,
@@ -162,13 +170,17 @@ def _extension(denoiser: Denoiser, order: Order, parent: Run) -> Job:
             f"run {parent.folder.name} has latent frames of {tuple(earlier.latent_shape)}, "
             f"the model is set to {tuple(denoiser.latent_shape)}"
         )
-    obstacle = _obstacle(order, parent)
+    obstacle = _obstacle(denoiser, order, parent)
     return _committed_anew(denoiser, order, parent, obstacle) if obstacle else _from_state(denoiser, order, parent)
 
 
-def _obstacle(order: Order, parent: Run) -> str:
+def _obstacle(denoiser: Denoiser, order: Order, parent: Run) -> str:
     """Why `order` cannot go on from the state of `parent`; empty when it can."""
     earlier = parent.recipe
+    if earlier.settings != denoiser.settings:
+        return (
+            f"the model is set otherwise ({denoiser.settings or 'nothing'} instead of {earlier.settings or 'nothing'})"
+        )
     if not parent.complete:
         return "the earlier run was interrupted"
     if is_closed(earlier.plan):

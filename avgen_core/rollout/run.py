@@ -38,7 +38,7 @@ CHUNK_FRAMES = 16
 class Recipe:
     """All that decides a run's frames: the same recipe on the same machine gives the same frames.
 
-    model: fingerprint of the denoiser; origin: video frame at which the run's own stream begins;
+    model, settings: fingerprint and settings of the denoiser; origin: video frame at which the run's own stream begins;
     stream: names the noise of a run that joins another approximately; given: digest of given latents.
     """
 
@@ -54,12 +54,13 @@ class Recipe:
     stream: str = ""
     given: str = ""
     parent: str = ""
+    settings: str = ""
 
     def to_json(self) -> dict[str, Any]:
         negative = self.prompts.negative
         return {
             **{name: getattr(self, name) for name in ("model", "guidance", "seed", "frames", "fps", "origin")},
-            **{name: getattr(self, name) for name in ("stream", "given", "parent")},
+            **{name: getattr(self, name) for name in ("stream", "given", "parent", "settings")},
             "latent_shape": list(self.latent_shape),
             "plan": plan_to_json(self.plan),
             "prompts": self.prompts.positive.to_json(),

@@ -32,8 +32,8 @@ class GuidanceStrength:
 
     Args:
         early, late: where a frame is noise, and where it is clean; in between, between.
-        over_frames: (frame, factor) with rising latent frames of the run's own stream, given ones included; between two
-            of them the factor moves evenly, before the first and after the last it stays.
+        over_frames: (frame, factor) with rising latent frames of the video, given ones included; between two of them
+            the factor moves evenly, before the first and after the last it stays.
 
     Raises:
         ValueError: frames do not rise, or a factor is negative.
@@ -44,6 +44,8 @@ class GuidanceStrength:
     over_frames: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
+        if min(self.early, self.late) < 0:
+            raise ValueError(f"a strength must be 0 or more, got {self.early} early and {self.late} late")
         frames = [frame for frame, _ in self.over_frames]
         if frames != sorted(set(frames)) or any(factor < 0 for _, factor in self.over_frames):
             raise ValueError(
@@ -81,6 +83,11 @@ class ArlonParts:
     injection: SemanticInjection
     codebook: str = ""
 
+    def check(self, track: TokenTrack, size: tuple[int, int]) -> None:
+        """Raises TrackError for a track of another codebook, or for latents of another height and width."""
+        track.check(self.codebook, self.coder.config.cells(*size))
+        track.check_codes(self.coder.config.codes)
+
 
 class CodeGuidance:
     """From a pass to the guidance of its frames, for one video or several in lockstep."""
@@ -92,23 +99,22 @@ class CodeGuidance:
             TrackError: the track is of another codebook or size.
         """
         if track is not None:
-            track.check(parts.codebook, parts.coder.config.cells(*size))
-            track.check_range(parts.coder.config.codes)
+            parts.check(track, size)
         self.parts, self.size, self.track, self.strength = parts, size, track, strength
         self._known: tuple[tuple, Tensor, dict[int, Tensor]] | None = None
 
     @property
     def digest(self) -> str:
         """Names everything but the weights that decides what the codes are and how they guide."""
-        track = b"" if self.track is None else self.track.codes.to(torch.int32).cpu().numpy().tobytes()
-        settings = f"{self.parts.writer.sampling} {self.strength}".encode()
-        return hashlib.sha256(settings + track).hexdigest()[:8]
+        track = None if self.track is None else self.track.codes.to(torch.int32).cpu().numpy().tobytes()
+        source = str(self.parts.writer.sampling).encode() if track is None else track
+        return hashlib.sha256(str(self.strength).encode() + source).hexdigest()[:8]
 
     def of(self, request: Request, prompts: Callable[[int], tuple[VideoPrompts, ...]], repeats: int = 1) -> Guidance:
         """`prompts` of each video for a row of the pass; `repeats`: rows of the network's batch a video."""
         queries = request.step.queries
         self._make_codes(request, prompts)
-        strength = torch.tensor([self.strength.at(query.frame, _sigma(query)) for query in queries])
+        strength = torch.tensor([self.strength.at(query.frame + request.origin, _sigma(query)) for query in queries])
         layers = self._layers_of(tuple(query.frame for query in queries), repeats, request.memory)
         device = self.parts.injection.project.weight.device
         return Guidance(self.parts.injection.config.kind, layers, strength.to(device))
@@ -133,7 +139,9 @@ class CodeGuidance:
             of_videos = latents.reshape(end - begin, -1, *latents.shape[-3:]).permute(1, 2, 0, 3, 4)
             weight = self.parts.injection.project.weight
             return self.parts.coder.encode(of_videos.to(weight), first=group)[:, 0].flatten(1).cpu()
-        return None if self.track is None else self.track.group(group)[None].expand(videos, -1)
+        if self.track is None:
+            return None
+        return self.track.group(config.group_of(begin + request.origin))[None].expand(videos, -1)
 
     def _layers_of(self, frames: tuple[int, ...], repeats: int, memory: Memory) -> dict[int, Tensor]:
         """Modulations of the frames of a pass, computed once for all steps of a block."""
@@ -182,7 +190,7 @@ class ArlonDenoiser(CausalWanDenoiser):
         """`track`: codes in place of written ones; `settings` as in `CausalWanDenoiser`."""
         super().__init__(network, encode_text, latent_shape=latent_shape, **settings)
         self.codes = CodeGuidance(parts, latent_shape[1:], track, strength or GuidanceStrength())
-        self.fingerprint = f"{self.fingerprint}-{self.codes.digest}"
+        self.settings = f"tokens {self.codes.digest}"
 
     def _guidance(self, request: Request) -> Guidance:
         return self.codes.of(request, lambda row: (tuple(branch[row] for branch in request.prompts),))

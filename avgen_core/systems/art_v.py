@@ -90,7 +90,8 @@ class ArtVDenoiser:
         self, image_model: ImageModel, adapter: ReferenceAdapter, fingerprint: str, guidance: Guidance
     ) -> None:
         self.image_model, self.adapter, self.guidance = image_model, adapter, guidance
-        self.fingerprint = f"{fingerprint}-{guidance.references:g}-{guidance.mask:g}"
+        self.fingerprint = fingerprint
+        self.settings = f"reference_guidance {guidance.references:g}, mask_strength {guidance.mask:g}"
         self.latent_shape = image_model.latent_shape
         self.process = VariancePreserving(image_model.alphas_cumprod, final_alpha=1.0)
         self._seen: tuple[ReferenceFrame, ...] | None = None
@@ -105,6 +106,15 @@ class ArtVDenoiser:
     @property
     def branches(self) -> int:
         return max(1 if branch.positive else 2 for branch in branches_of(self.guidance, has_references=True))
+
+    def check_plan(self, plan: ReferencePlan) -> None:
+        """Raises PlanError where it shows more frames than the adapter has places for."""
+        count = self.adapter.config.references
+        if plan.previous > count:
+            raise PlanError(
+                f"the schedule shows {plan.previous} previous frames, the adapter was trained with {count}: "
+                f"set previous to {count} at most"
+            )
 
     def check_text(self, text: str) -> None:
         """Any text is a prompt. It is encoded here, before the networks that sample need the memory."""
@@ -161,11 +171,6 @@ class ArtVDenoiser:
         anchors = [self._videos(frame.clean) for reference, frame in named if reference.anchor]
         previous = [(reference, frame) for reference, frame in reversed(named) if not reference.anchor]
         count, empty = self.adapter.config.references, torch.zeros_like(self._videos(request.latents))
-        if len(previous) > count:
-            raise PlanError(
-                f"the schedule shows {len(previous)} previous frames, the adapter was trained with {count}: "
-                f"set previous to {count} at most"
-            )
         latents = [self._videos(frame.shown) for _, frame in previous]
         there = torch.tensor([place < len(latents) for place in range(count)], device=self.device)
         batch = len(empty)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..networks.causal_dit import CausalDiT, Injected, TextKeys
-from ..plan import Action, AsynchronousPlan, BlockPlan
+from ..plan import Action, AsynchronousPlan, BlockPlan, Plan
 from ..rollout.cache import CacheView
 from ..rollout.denoiser import FrameGrid, PromptMix, Request
 from ..rollout.process import FlowMatching
@@ -35,7 +35,7 @@ class CausalWanDenoiser:
     ) -> None:
         """`encode_text` gives one prompt's states (text_len, text_dim), zero beyond its true length."""
         self.network, self.encode_text = network, encode_text
-        self.fingerprint, self.latent_shape = fingerprint, latent_shape
+        self.fingerprint, self.settings, self.latent_shape = fingerprint, "", latent_shape
         self.guidance, self.grid = guidance, grid or FrameGrid()
         self.device = next(network.parameters()).device
         self._text_keys: OrderedDict[PromptMix, TextKeys] = OrderedDict()
@@ -43,6 +43,9 @@ class CausalWanDenoiser:
     @property
     def branches(self) -> int:
         return 1 if self.guidance == 1.0 else 2
+
+    def check_plan(self, plan: Plan) -> None:
+        """Any plan of these kinds will do."""
 
     def check_text(self, text: str) -> None:
         """Any text is a prompt."""

@@ -54,9 +54,15 @@ class EmbeddedArlon(EmbeddedModel):
         )
 
     def guided_by(self, track: TokenTrack | None, strength: GuidanceStrength, sampling: TokenSampling) -> EmbeddedArlon:
-        """The same model with other guidance; its denoiser refuses a track of another codebook or size (TrackError)."""
+        """The same model with other guidance. Raises TrackError for a track of another codebook or size."""
+        if track is not None:
+            self.check_track(track)
         writer = TokenWriter(self.parts.writer.network, self.encode_text, sampling)
         return replace(self, parts=replace(self.parts, writer=writer), track=track, strength=strength)
+
+    def check_track(self, track: TokenTrack) -> None:
+        """Raises TrackError for a track of another codebook or size."""
+        self.parts.check(track, self.latent_shape[1:])
 
     def written_track(
         self,
@@ -89,7 +95,16 @@ class EmbeddedArlon(EmbeddedModel):
         return track_of_latents(self.parts.coder, latents, self.parts.codebook)
 
     def track_in(self, run: Run) -> TokenTrack:
-        """The codes that guided a run. Raises TrackError where the run has none."""
+        """The codes that guided a run, from the frame on at which its own stream begins.
+
+        Raises:
+            TrackError: the run was made with other weights.
+        """
+        if run.recipe.model != self.fingerprint:
+            raise TrackError(
+                f"run {run.recipe.id} was made by model {run.recipe.model}, and this is {self.fingerprint}: load the "
+                "model that made the run"
+            )
         return track_in(run.state().memory, self.parts.coder.config.cells(*self.latent_shape[1:]), self.parts.codebook)
 
 

@@ -29,10 +29,10 @@ def masks_of(model: ArtVModel, run: Run, frames: range, share: float) -> Iterato
     if not isinstance(plan, ReferencePlan):
         raise PlanError(f"run {run.recipe.id} was made with a {type(plan).__name__}: only ART-V's runs have masks")
     denoiser = model.denoiser(1.0)
-    if run.recipe.model != denoiser.fingerprint:
+    if (run.recipe.model, run.recipe.settings) != (denoiser.fingerprint, denoiser.settings):
         raise PlanError(
-            f"run {run.recipe.id} was made by model {run.recipe.model}, and this is {denoiser.fingerprint}: connect "
-            "the model that made the run, with the same reference_guidance and mask_strength"
+            f"run {run.recipe.id} was made by model {run.recipe.model} ({run.recipe.settings}), and this is "
+            f"{denoiser.fingerprint} ({denoiser.settings}): connect the model that made the run, with the same settings"
         )
     timestep = round(share * (len(model.image_model.alphas_cumprod) - 1))
     for frame in frames:

@@ -77,7 +77,7 @@ class TokenTrack:
                 "model's size"
             )
 
-    def check_range(self, codes: int) -> None:
+    def check_codes(self, codes: int) -> None:
         """Raises TrackError unless every code is one of a codebook of that size."""
         least, most = int(self.codes.min()), int(self.codes.max())
         if least < 0 or most >= codes:

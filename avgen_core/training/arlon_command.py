@@ -79,7 +79,7 @@ def train_tokens(options: argparse.Namespace) -> None:
     """`arlon-tokens`: texts to codes."""
     _check(options)
     torch.manual_seed(options.seed)
-    coder, about = _coder(options.models / LATENT_VQVAE)
+    coder, about = coder_of(options.models / LATENT_VQVAE)
     text_encoder = _text_encoder(options.models)
     device = process_state(options.device).device
     clips = LatentClips(options.data, about["made_for"])
@@ -108,8 +108,8 @@ def train_injection(options: argparse.Namespace) -> None:
     """`arlon-injection`: the DiT follows codes."""
     _check(options)
     torch.manual_seed(options.seed)
-    coder, about = _coder(options.coarser or options.models / LATENT_VQVAE)
-    video = _text_to_video(options.models)
+    coder, about = coder_of(options.coarser or options.models / LATENT_VQVAE)
+    video = text_to_video(options.models)
     dit = video.dit.config
     layers = tuple(INJECTED[options.injected](dit.num_layers))
     config = SemanticInjectionConfig(dit.in_dim, dit.dim, layers, dit.patch_size, kind=InjectionKind(options.injection))
@@ -128,7 +128,8 @@ def train_injection(options: argparse.Namespace) -> None:
     train_semantic_injection(spec, clips, model, recipe, frames=frames, on_save=export)
 
 
-def _coder(path: Path) -> tuple[LatentVQVAE, dict]:
+def coder_of(path: Path) -> tuple[LatentVQVAE, dict]:
+    """A latent VQ-VAE and its file's header. Raises CheckpointError for a missing or damaged file."""
     about, weights = read_weights(path, "latent_vqvae")
     return load_into(LatentVQVAE(config_from(LatentVQVAEConfig, about)), weights, path.name), about
 
@@ -138,7 +139,8 @@ def _text_encoder(models: Path) -> TextEncoder:
     return load_into(TextEncoder(config_from(TextEncoderConfig, about)), weights, TEXT_ENCODER)
 
 
-def _text_to_video(models: Path) -> TextToVideo:
+def text_to_video(models: Path) -> TextToVideo:
+    """A folder's DiT and text encoder. Raises CheckpointError for missing or damaged files."""
     about, weights = read_weights(models / CAUSAL_DIT, "causal_dit")
     about_text, text_weights = read_weights(models / TEXT_ENCODER, "text_encoder")
     model = TextToVideo(config_from(CausalDiTConfig, about), config_from(TextEncoderConfig, about_text))

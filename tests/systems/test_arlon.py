@@ -181,7 +181,7 @@ def test_what_decides_the_video_is_in_its_name():
         denoiser(track=TokenTrack(codes)),
         denoiser(track=TokenTrack(codes + 1)),
     )
-    assert len({model.fingerprint for model in models}) == len(models)
+    assert len({model.settings for model in models}) == len(models)
 
 
 def test_strength_zero_is_the_dit_alone():

@@ -80,9 +80,9 @@ def test_tokens_of_another_codebook_or_size_are_refused():
 
 
 def test_tokens_outside_the_codebook_are_refused():
-    TRACK.check_range(20)
+    TRACK.check_codes(20)
     with pytest.raises(TrackError, match="reach from 0 to 19, and the codebook from 0 to 18"):
-        TRACK.check_range(19)
+        TRACK.check_codes(19)
 
 
 def test_a_file_gives_back_what_was_saved(tmp_path):
