@@ -26,6 +26,7 @@ from avgen_core.diorama import Attributes, caption, sample_attributes  # noqa: E
 from avgen_core.evaluation.classifier import classify, load_classifier  # noqa: E402
 from avgen_core.evaluation.judging import facts, fresh_renders, spread_windows, tally  # noqa: E402
 from avgen_core.evaluation.measures import colour_statistics, flow_magnitude, warping_error  # noqa: E402
+from avgen_core.networks.reference_adapter import EncodedReferences, ReferenceAdapter, References  # noqa: E402
 from avgen_core.prompts import parse_schedule  # noqa: E402
 from avgen_core.rollout.executor import Prompts  # noqa: E402
 from avgen_core.rollout.generate import Order, generate, prepare  # noqa: E402
@@ -46,12 +47,13 @@ MASK_FRAMES = 48
 
 @dataclass(frozen=True)
 class Arm:
-    """What a training leaves out."""
+    """What a training leaves out; or, of the arm that leaves out nothing, the part that sees no anchor in sampling."""
 
     mask: bool = True
     anchor: bool = True
     reference_noise: bool = True
     references: int = 2
+    blind: str = ""
 
     @property
     def recipe(self) -> ReferenceRecipe:
@@ -67,6 +69,8 @@ ARMS = {
     "no anchor": Arm(anchor=False),
     "no reference noise": Arm(reference_noise=False),
     "one reference": Arm(references=1),
+    "anchor in the encoder alone": Arm(blind="attention"),
+    "anchor in the attention alone": Arm(blind="encoder"),
 }
 
 
@@ -116,11 +120,29 @@ def sampling_of(arm: Arm, model: ArtVModel, steps: int, seed: int) -> Sampling:
     return Sampling(plan, model.guidance, 10_000 * seed)
 
 
+def trained_as(name: str) -> str:
+    return "all" if ARMS[name].blind else name.replace(" ", "-")
+
+
+def found_in(arm: Arm, seed: int, folder: Path, options: argparse.Namespace) -> Found:
+    """An arm judged, unless its folder tells already what was found."""
+    blind = f"-{arm.blind}-blind" if arm.blind else ""
+    file = folder / f"found{blind}-{options.clips}x{options.frames}x{options.sampling_steps}.json"
+    if not file.exists():
+        rng = np.random.default_rng((seed, 6))
+        wanted = [sample_attributes(rng, held_out=True) for _ in range(options.clips)]
+        file.write_text(json.dumps(asdict(judged(arm, seed, folder, options, wanted))))
+        print(f"{folder.name}: {file.read_text()}", flush=True)
+    return Found(**json.loads(file.read_text()))
+
+
 def judged(arm: Arm, seed: int, folder: Path, options: argparse.Namespace, wanted: list[Attributes]) -> Found:
     model = replace(load_embedded_art_v(folder), mask_strength=1.0)  # the mask as it was trained
+    if arm.blind:
+        hide_anchor(model.adapter, arm.blind)
     sampling = sampling_of(arm, model, options.sampling_steps, seed)
     videos = sample_videos(model, [caption(a) for a in wanted], options.frames, sampling)
-    np.save(folder / "videos.npy", videos)
+    np.save(folder / f"videos{arm.blind}.npy", videos)
     first, last = (shares(part, wanted) for part in (videos[:, :PART], videos[:, -PART:]))
     renders = fresh_renders(wanted, PART, 3_000_017 + seed)
     return Found(
@@ -128,6 +150,18 @@ def judged(arm: Arm, seed: int, folder: Path, options: argparse.Namespace, wante
         fmean(map(flow_magnitude, videos[:, -PART:])), fmean(map(flow_magnitude, renders)),
         fmean(map(warping_error, videos[:, -PART:])), colour_drift(videos), mask_means(model, sampling, wanted[0]),
     )  # fmt: skip
+
+
+def hide_anchor(adapter: ReferenceAdapter, part: str) -> None:
+    """Keep the anchor from one of the two parts that see it: "encoder" or "attention"."""
+
+    def encode(references: References) -> EncodedReferences:
+        absent = replace(references, has_anchor=torch.zeros_like(references.has_anchor))
+        of_encoder, of_attention = (absent, references) if part == "encoder" else (references, absent)
+        attended = adapter.anchor(of_attention.anchor, of_attention.has_anchor)
+        return EncodedReferences(adapter.reference_encoder(of_encoder), attended)
+
+    adapter.encode = encode
 
 
 def shares(part: np.ndarray, wanted: list[Attributes]) -> dict[str, float]:
@@ -195,18 +229,13 @@ def main() -> None:
     clips = LatentClips(options.data, embedded_encoder(options.models))
     runs = [(name, seed) for seed in options.seeds for name in options.arms]
     folders = {
-        (name, seed): options.out / f"{name.replace(' ', '-')}-{seed}-{options.steps}x{options.batch}"
-        for name, seed in runs
+        (name, seed): options.out / f"{trained_as(name)}-{seed}-{options.steps}x{options.batch}" for name, seed in runs
     }
     for name, seed in runs:
         train(ARMS[name], seed, folders[name, seed], options, clips)
     results: dict[str, list[Found]] = {}
     for name, seed in runs:
-        rng = np.random.default_rng((seed, 6))
-        wanted = [sample_attributes(rng, held_out=True) for _ in range(options.clips)]
-        found = judged(ARMS[name], seed, folders[name, seed], options, wanted)
-        results.setdefault(name, []).append(found)
-        print(f"{folders[name, seed].name}: {found}", flush=True)
+        results.setdefault(name, []).append(found_in(ARMS[name], seed, folders[name, seed], options))
     print(table(results))
     if options.json:
         content = {name: [asdict(found) for found in runs] for name, runs in results.items()}

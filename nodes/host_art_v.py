@@ -20,7 +20,7 @@ from ..avgen_core.checkpoints.files import config_from, fingerprint, load_into, 
 from ..avgen_core.media.decode import encode_frames
 from ..avgen_core.networks.image_unet import ImageUNetConfig
 from ..avgen_core.networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
-from ..avgen_core.systems.art_v import ArtVModel, any_text, check_unchanged
+from ..avgen_core.systems.art_v import ArtVModel, any_text
 from ..avgen_core.systems.embedded import AUTOENCODER, FOLDER
 from ..avgen_core.systems.embedded_art_v import ART_V, IMAGE_UNET, check_adapter, check_encoder
 from . import host
@@ -103,7 +103,6 @@ def art_v_model(
 ) -> HostArtV:
     """An adapter on the host's models. Raises UnfitModel where they do not fit, CheckpointError for a bad file."""
     about, weights = read_weights(adapter_file, "reference_adapter")
-    check_unchanged(about)
     if adapter_file == EMBEDDED_ADAPTER:
         check_adapter(FOLDER, about)
     frames = asked.of(about)

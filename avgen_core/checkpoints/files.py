@@ -36,7 +36,11 @@ def save_weights(path: Path, network: str, config: Any, state: dict[str, Tensor]
             tensors[name], tensors[name + SCALE] = rows_to_integers(value)
         else:
             tensors[name] = value.half() if value.is_floating_point() else value
-    header = {KEY: json.dumps({"network": network, "config": asdict(config), **notes})}
+    write_tensors(path, tensors, {KEY: json.dumps({"network": network, "config": asdict(config), **notes})})
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str] | None = None) -> None:
+    """Write a safetensors file that is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")
     save_file(tensors, partial, header)

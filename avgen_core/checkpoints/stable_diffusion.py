@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..networks.reference_unet import Prediction
-from .files import CheckpointError
+from .files import CheckpointError, write_tensors
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -72,6 +72,21 @@ def read_stable_diffusion(
         raise CheckpointError(f"{path.name} looks like {family.value}, but lacks parts of it: {error}") from error
     parts = [part.eval().requires_grad_(False) for part in (unet, vae, text_encoder)]
     return StableDiffusion(family, _prediction(weights), *parts)
+
+
+def write_with_unet(path: Path, source: Path, unet: UNet2DConditionModel) -> None:
+    """Write the checkpoint `source` with this UNet in place of its own, under its names and in its precision.
+
+    What reads the source reads this file too. Averaged weights are left out: they are those of the UNet that was there.
+    """
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+
+    weights = {name: value for name, value in _tensors(source).items() if not name.startswith(EMA)}
+    named = convert_ldm_unet_checkpoint({name: name for name in weights}, unet.config)  # it only moves values
+    for name, value in unet.state_dict().items():
+        original = weights[named[name]]
+        weights[named[name]] = value.detach().to("cpu", original.dtype).contiguous()
+    write_tensors(path, weights)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -92,6 +92,9 @@ class Denoiser(Protocol):
     def process(self) -> Process:
         """What the predictions are, and how frames move by them."""
 
+    def check_plan(self, plan: Plan) -> None:
+        """Raises PlanError for a plan, of one of these kinds, that it cannot follow."""
+
     def check_text(self, text: str) -> None:
         """Raises ValueError for a prompt that it cannot follow."""
 

@@ -94,9 +94,8 @@ def is_closed(plan: RunPlan) -> bool:
 def prepare(denoiser: Denoiser, order: Order) -> Job:
     """Work an order out.
 
-    Raises PlanError when the schedule is for another kind of model, ValueError for a prompt that the model cannot
-    follow, and RunError when the earlier run, or the given
-    frames, do not fit the model.
+    Raises PlanError when the schedule does not fit the model, ValueError for a prompt that it cannot follow, and
+    RunError when the earlier run, or the given frames, do not fit it.
     """
     if not isinstance(order.plan, denoiser.plans):
         raise PlanError(
@@ -104,6 +103,7 @@ def prepare(denoiser: Denoiser, order: Order) -> Job:
             f"{', '.join(plan.__name__ for plan in denoiser.plans)}: "
             f"{WHAT_FITS.get(type(order.plan), OTHERWISE)}, or leave the schedule out"
         )
+    denoiser.check_plan(order.plan)
     for schedule in filter(None, (order.prompts.positive, order.prompts.negative)):
         for text in schedule.texts():
             denoiser.check_text(text)

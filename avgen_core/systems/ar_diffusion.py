@@ -16,7 +16,7 @@ from ..checkpoints.ar_diffusion_layout import TIMESTEPS, schedule_buffers
 from ..checkpoints.files import CheckpointError, encoder_digest
 from ..networks.ar_diffusion_dit import ARDiffusionDiT
 from ..networks.ar_vae import ARVAE
-from ..plan import Action, WindowedAsynchronousPlan
+from ..plan import Action, Plan, WindowedAsynchronousPlan
 from ..prompts import Classes, PromptSchedule, Reading
 from ..rollout.cache import CacheView
 from ..rollout.denoiser import FrameGrid, PromptMix, Request
@@ -82,6 +82,9 @@ class ARDiffusionDenoiser:
 
     def _condition_of(self, text: str) -> Tensor:
         return self._condition[int(text)] if text else self._null
+
+    def check_plan(self, plan: Plan) -> None:
+        """Any plan of these kinds will do."""
 
     def check_text(self, text: str) -> None:
         if text and not (text.isdecimal() and int(text) < len(self._condition)):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ..checkpoints.files import CheckpointError
 from ..networks.reference_adapter import EncodedReferences, ReferenceAdapter, References, blended
 from ..plan import Action, PlanError, ReferencePlan, trailing_timesteps
 from ..prompts import Classes, PromptSchedule, Reading
@@ -108,6 +107,15 @@ class ArtVDenoiser:
     def branches(self) -> int:
         return max(1 if branch.positive else 2 for branch in branches_of(self.guidance, has_references=True))
 
+    def check_plan(self, plan: ReferencePlan) -> None:
+        """Raises PlanError where it shows more frames than the adapter has places for."""
+        count = self.adapter.config.references
+        if plan.previous > count:
+            raise PlanError(
+                f"the schedule shows {plan.previous} previous frames, the adapter was trained with {count}: "
+                f"set previous to {count} at most"
+            )
+
     def check_text(self, text: str) -> None:
         """Any text is a prompt. It is encoded here, before the networks that sample need the memory."""
         self.image_model.encode(text)
@@ -163,11 +171,6 @@ class ArtVDenoiser:
         anchors = [self._videos(frame.clean) for reference, frame in named if reference.anchor]
         previous = [(reference, frame) for reference, frame in reversed(named) if not reference.anchor]
         count, empty = self.adapter.config.references, torch.zeros_like(self._videos(request.latents))
-        if len(previous) > count:
-            raise PlanError(
-                f"the schedule shows {len(previous)} previous frames, the adapter was trained with {count}: "
-                f"set previous to {count} at most"
-            )
         latents = [self._videos(frame.shown) for _, frame in previous]
         there = torch.tensor([place < len(latents) for place in range(count)], device=self.device)
         batch = len(empty)
@@ -195,16 +198,6 @@ def for_rows(encoded: EncodedReferences, rows: tuple[Branch, ...]) -> EncodedRef
 def any_text(schedule: PromptSchedule, *, negative: bool = False) -> Reading:
     """What a large model's text encoder makes of a schedule: it takes any text."""
     return Reading(schedule, ())
-
-
-def check_unchanged(about: dict[str, Any]) -> None:
-    """Raises CheckpointError for an adapter, by its header, that was trained together with the image model's UNet."""
-    learned = about.get("learned", "nothing")
-    if learned != "nothing":
-        raise CheckpointError(
-            f"this adapter was trained with --learned {learned}: it needs the UNet that was saved beside it, which can "
-            "not be loaded yet; train it with --learned nothing"
-        )
 
 
 @dataclass

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..networks.causal_dit import CausalDiT, Injected, TextKeys
-from ..plan import Action, AsynchronousPlan, BlockPlan
+from ..plan import Action, AsynchronousPlan, BlockPlan, Plan
 from ..rollout.cache import CacheView
 from ..rollout.denoiser import FrameGrid, PromptMix, Request
 from ..rollout.process import FlowMatching
@@ -43,6 +43,9 @@ class CausalWanDenoiser:
     @property
     def branches(self) -> int:
         return 1 if self.guidance == 1.0 else 2
+
+    def check_plan(self, plan: Plan) -> None:
+        """Any plan of these kinds will do."""
 
     def check_text(self, text: str) -> None:
         """Any text is a prompt."""

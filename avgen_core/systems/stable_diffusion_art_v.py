@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints.files import config_from, fingerprint, load_into, read_weights
+from ..checkpoints.files import CheckpointError, config_from, fingerprint, load_into, read_weights
 from ..checkpoints.stable_diffusion import StableDiffusion, read_stable_diffusion
 from ..checkpoints.stable_diffusion_text import text_encoder_of
 from ..networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
 from ..networks.reference_unet import ReferenceUNet
-from .art_v import ArtVModel, any_text, check_unchanged
+from .art_v import ArtVModel, any_text
 from .diffusers_image_model import DiffusersImageModel
-from .embedded_art_v import alphas_cumprod
+from .embedded_art_v import IMAGE_UNET, alphas_cumprod
 
 BYTES_A_PIXEL = 4 * 128 * 4  # the widest level of the autoencoder: 128 float32 channels, and what a layer needs beside
 
@@ -57,12 +58,12 @@ def load_art_v(
     `dtype`: what the image model computes in, the adapter's own sums stay in float32.
 
     Raises:
-        CheckpointError: a file is missing, damaged, or of another kind.
+        CheckpointError: a file is missing, damaged, of another kind, or the two do not belong together.
         FileNotFoundError: there is no tokenizer.
         ValueError: the adapter was made for another family, or the sides are not multiples of a latent cell.
     """
     about, weights = read_weights(adapter, "reference_adapter")
-    check_unchanged(about)
+    check_trained_together(checkpoint, adapter, about)
     model = read_stable_diffusion(checkpoint, dtype, ema=ema)
     network = ReferenceAdapter(config_from(ReferenceAdapterConfig, about))
     network = load_into(network, weights, adapter.name).to(device)
@@ -79,6 +80,15 @@ def load_art_v(
         (height, width),
         about["fps"],
     )
+
+
+def check_trained_together(checkpoint: Path, adapter: Path, about: dict[str, Any]) -> None:
+    """Raises CheckpointError where an adapter, by its header, belongs to the UNet that was trained with it."""
+    if about.get("made_for") not in (None, fingerprint(checkpoint)):
+        raise CheckpointError(
+            f"{adapter.name} belongs to the UNet in {about.get('checkpoint', IMAGE_UNET)}, not to {checkpoint.name}: "
+            "name the checkpoint that was written beside it in training"
+        )
 
 
 def _image_model(

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ..checkpoints.files import fingerprint, load_into, read_weights, save_weights
-from ..checkpoints.stable_diffusion import StableDiffusion, read_stable_diffusion
+from ..checkpoints.stable_diffusion import StableDiffusion, read_stable_diffusion, write_with_unet
 from ..checkpoints.stable_diffusion_text import text_encoder_of
 from ..systems.embedded_art_v import ART_V, FPS, IMAGE_UNET, SIZE, alphas_cumprod
 from .art_v import IMAGES_ALONE, ArtVTrainer, Learned, ReferenceRecipe, set_learned, train_art_v
@@ -94,13 +94,13 @@ def _train_on_checkpoint(options: argparse.Namespace) -> None:
     }
 
     def export(training: Training) -> None:
-        average = training.average
-        notes = {"steps": training.step, **about}
-        save_weights(
-            options.export / ART_V, "reference_adapter", average.adapter.config, average.adapter.state_dict(), **notes
-        )
+        average, notes = training.average, {"steps": training.step, **about}
         if learned is not Learned.NOTHING:
-            average.unet.save_pretrained(options.export / "unet")
+            together = options.export / f"{options.checkpoint.stem}_{ART_V}"
+            write_with_unet(together, options.checkpoint, average.unet)
+            notes |= {"checkpoint": together.name, "made_for": fingerprint(together)}
+        adapter = average.adapter
+        save_weights(options.export / ART_V, "reference_adapter", adapter.config, adapter.state_dict(), **notes)
 
     spec = spec_of(options, steps=20_000, batch=16, learning_rate=1e-4, ema_decay=0.999)
     train_art_v(spec, clips, network, trainer, ReferenceRecipe(noise=options.reference_noise), on_save=export)

@@ -134,6 +134,16 @@ def test_less_of_the_mask_draws_less_from_the_frame_before(tmp_path):
     torch.testing.assert_close(masks[1], 0.5 * masks[0])
 
 
+def test_a_run_goes_on_approximately_under_another_mask_strength(tmp_path):
+    adapted = denoiser(trained=True)
+    order = Order(PLAN, PROMPTS, frames=3, seed=0, fps=8.0, guidance=1.0)
+    run = generate(adapted, prepare(adapted, order), tmp_path / "first")
+    other = denoiser(Guidance(1.0, mask=0.5), trained=True)
+    longer = generate(other, prepare(other, replace(order, parent=run)), tmp_path / "second")
+    assert longer.frames == 6 and torch.equal(longer.latents(0, 3), run.latents(0, 3))
+    assert not longer.joins[0].exact and "mask_strength 0.5 instead of" in longer.joins[0].reason
+
+
 def test_reference_guidance_needs_references():
     assert branches_of(Guidance(1.0, 2.0), has_references=False) == branches_of(Guidance(1.0), has_references=False)
 
@@ -208,4 +218,4 @@ def test_many_videos_at_once_are_those_made_alone():
 
 def test_more_previous_frames_than_in_training_are_refused():
     with pytest.raises(PlanError, match="shows 3 previous frames, the adapter was trained with 2"):
-        frames(5, replace(PLAN, previous=3))
+        prepare(denoiser(), Order(replace(PLAN, previous=3), PROMPTS, frames=1, seed=0, fps=8.0, guidance=1.0))

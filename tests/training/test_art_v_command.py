@@ -7,10 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from avgen_core.__main__ import main
 from avgen_core.checkpoints import stable_diffusion
 from avgen_core.checkpoints.files import CheckpointError, encoder_digest, read_weights
+from avgen_core.checkpoints.stable_diffusion import UNET
 from avgen_core.networks.image_autoencoder import ImageAutoencoder
 from avgen_core.prompts import parse_schedule
 from avgen_core.rollout.executor import Executor, Prompts
@@ -106,6 +108,23 @@ def test_an_adapter_for_a_checkpoint_from_captioned_videos(tmp_path, films, chec
 
     model = load_art_v(checkpoint[0], tmp_path / "art_v.safetensors", tokenizer=checkpoint[1] / "tokenizer")
     assert frames_of(model, "a cat walks").shape == (3, 4, 8, 8)
+
+
+def test_a_unet_that_learned_too_is_a_checkpoint_of_its_own(tmp_path, films, checkpoint, monkeypatch):
+    monkeypatch.setattr(stable_diffusion, "CONFIGS", checkpoint[1])
+    on_checkpoint("art-latents", films, checkpoint)
+    out = ["--out", str(tmp_path), "--export", str(tmp_path), "--steps", "2", "--batch", "2", "--learned", "attention"]
+    on_checkpoint("art-v", films, checkpoint, *out)
+    before, after = load_file(checkpoint[0]), load_file(tmp_path / "tiny_art_v.safetensors")
+    assert {k: (v.dtype, v.shape) for k, v in before.items()} == {k: (v.dtype, v.shape) for k, v in after.items()}
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if name.startswith(UNET) and ".attn2." in name}
+
+    adapter, tokenizer = tmp_path / "art_v.safetensors", checkpoint[1] / "tokenizer"
+    model = load_art_v(tmp_path / "tiny_art_v.safetensors", adapter, tokenizer=tokenizer)
+    assert frames_of(model, "a cat walks").shape == (3, 4, 8, 8)
+    with pytest.raises(CheckpointError, match="belongs to the UNet in tiny_art_v.safetensors, not to tiny.safetensors"):
+        load_art_v(checkpoint[0], adapter, tokenizer=tokenizer)
 
 
 def test_captions_follow_the_frames(films):
