@@ -31,7 +31,7 @@ class AVGenSampleCausal(io.ComfyNode):
             description="Generates a run of video frames, or goes on with an earlier run. Finished frames are kept on "
             "disk: cancel it, and queueing the same graph again resumes where it stopped.",
             inputs=[
-                types.Model.Input("model", tooltip="A causal video model, or AR-Diffusion."),
+                types.Model.Input("model", tooltip="A causal video model, AR-Diffusion, or ART-V."),
                 types.Prompts.Input(
                     "prompts",
                     tooltip="A prompt or class for every frame. With continue_from, frame 0 is the first frame that "
@@ -59,7 +59,7 @@ class AVGenSampleCausal(io.ComfyNode):
                     max=20.0,
                     step=0.1,
                     tooltip="How strongly the prompt leads (classifier-free guidance). 1 turns it off: half the time. "
-                    "The embedded model was tuned with 3, AR-Diffusion's example uses 2.",
+                    "The embedded model was tuned with 3, AR-Diffusion's example uses 2, Stable Diffusion about 7.5.",
                 ),
                 types.Plan.Input(
                     "schedule",
@@ -80,7 +80,7 @@ class AVGenSampleCausal(io.ComfyNode):
                     "start_latents",
                     optional=True,
                     tooltip="Encoded frames to begin with (image to video, video to video): the last that fit into the "
-                    "window.",
+                    "window. ART-V takes all, and the first is its anchor.",
                 ),
             ],
             outputs=[
