@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     subs = main.add_subparsers(dest="command", required=True)
     generate = subs.add_parser("generate", help="make a video")
     commands.add_generate_arguments(generate)
+    commands.add_start_argument(generate)
     extend = subs.add_parser("extend", help="go on from a run")
     extend.add_argument("run_file", type=Path, metavar="RUN.avgen", help="what `generate` left beside its video")
     commands.add_generate_arguments(extend)

@@ -8,9 +8,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from .checkpoints.ar_diffusion_layout import TIMESTEPS
-from .media.decode import decode_run
-from .media.video import enlarged, write_video
+from .media.decode import decode_run, encode_frames, fitted
+from .media.video import enlarged, read_video, write_video
 from .plan import AsynchronousPlan, BlockPlan, ReferencePlan, Savings, Window, cost, flow_sigmas
 from .prompts import PromptSchedule, parse_schedule
 from .rollout.archive import SUFFIX, pack_run, unpack_run
@@ -87,6 +90,11 @@ def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.mp4")
     add_model_arguments(parser)
     add_schedule_arguments(parser)
+
+
+def add_start_argument(parser: argparse.ArgumentParser) -> None:
+    """What a new video begins with."""
+    parser.add_argument("--start", type=Path, metavar="FILE", help="a picture or video whose frames come first")
 
 
 def chosen_model(options: argparse.Namespace) -> System:
@@ -186,14 +194,16 @@ def _or(value: float | None, default: float) -> float:
 
 def generate(options: argparse.Namespace) -> None:
     """`generate`: a video, and its run beside it."""
-    _make(options, None)
+    if options.start is not None and not options.start.is_file():
+        raise FileNotFoundError(f"there is no picture or video {options.start}")
+    _make(options, None, options.start)
 
 
 def extend(options: argparse.Namespace) -> None:
     """`extend`: the whole video, longer."""
     if not options.run_file.is_file():
         raise FileNotFoundError(f"there is no run file {options.run_file}")
-    _make(options, options.run_file)
+    _make(options, options.run_file, None)
 
 
 def plan(options: argparse.Namespace) -> None:
@@ -227,7 +237,14 @@ def _prompts(options: argparse.Namespace, model: System) -> Prompts:
     return Prompts(positive, schedule(options.negative, negative=True) if options.negative else None)
 
 
-def _make(options: argparse.Namespace, earlier: Path | None) -> None:
+def _encoded(path: Path, model: System, device: str) -> Tensor:
+    """Latents (F, C, h, w) of a picture or video, scaled and cropped to the model's frames."""
+    pictures = (torch.from_numpy(frame)[None].float() / 255 for frame in read_video(path))
+    frames = torch.cat([fitted(picture, *model.frame_size) for picture in pictures])
+    return encode_frames(lambda images: model.autoencoder.encode(images.to(device)), frames)
+
+
+def _make(options: argparse.Namespace, earlier: Path | None, start: Path | None) -> None:
     if options.output.suffix.lower() != ".mp4":
         raise ValueError(f"--output must end in .mp4, got {options.output.name}")
     model = chosen_model(options)
@@ -239,7 +256,8 @@ def _make(options: argparse.Namespace, earlier: Path | None) -> None:
     seed = _or(options.seed, parent.recipe.seed if parent else 0)
     denoiser = model.denoiser(guidance)
     schedule = chosen_plan(options, model, parent)
-    order = Order(schedule, prompts, options.frames, seed, model.fps, guidance, parent=parent)
+    given = None if start is None else _encoded(start, model, options.device)
+    order = Order(schedule, prompts, options.frames, seed, model.fps, guidance, given, parent)
     job = prepare(denoiser, order)
     for join in job.joins:
         print(join)

@@ -1,7 +1,8 @@
 """ART-V's parts, left out one at a time: adapters trained alike on the embedded image model, and their long videos.
 
 Needs the corpus and its latents: `python -m avgen_core train corpus`, then `latents`. Every arm begins with the same
-fresh adapter on the image model in `--models` (`train image-model`), which stays as it is, and sees the same batches.
+fresh adapter on the image model in `--models`, which stays as it is, and sees the same batches. The image model that
+comes with the pack has learnt together with a whole adapter before; one of `train image-model` has not.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ ARMS = {
     "no anchor": Arm(anchor=False),
     "no reference noise": Arm(reference_noise=False),
     "one reference": Arm(references=1),
-    "anchor in the encoder alone": Arm(blind="attention"),
-    "anchor in the attention alone": Arm(blind="encoder"),
+    "all, sampled with an anchor in the encoder alone": Arm(blind="attention"),
+    "all, sampled with an anchor in the attention alone": Arm(blind="encoder"),
 }
 
 

@@ -76,6 +76,10 @@ class HostVAE:
         """Height and width of a frame in pixels."""
         return self._system.frame_size
 
+    @property
+    def latent_channels(self) -> int:
+        return self._system.latent_shape[0]
+
     @torch.no_grad()
     def preview(self, latent: Tensor) -> Tensor | None:
         """The frame (H, W, 3) in 0..1 of one latent (C, h, w), decoded wherever the network is at the moment.
@@ -226,9 +230,10 @@ def progress_bar(total: int) -> comfy.utils.ProgressBar:
 
 
 def preview(frame: Tensor) -> tuple[str, Image.Image, int]:
-    """A frame (H, W, 3) in 0..1 as the preview that a progress bar takes."""
+    """A frame (H, W, 3) in 0..1 as the preview that a progress bar takes; its longer side becomes `PREVIEW_SIDE`."""
     picture = Image.fromarray(frame.mul(255).byte().cpu().numpy())
-    return ("JPEG", picture.resize((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.BICUBIC), PREVIEW_SIDE)
+    size = (max(1, side * PREVIEW_SIDE // max(picture.size)) for side in picture.size)
+    return ("JPEG", picture.resize(tuple(size), Image.Resampling.BICUBIC), PREVIEW_SIDE)
 
 
 class Previews:

@@ -8,6 +8,7 @@ from typing import Any
 
 import comfy.latent_formats
 import comfy.model_base
+import comfy.model_sampling
 import comfy.ops
 import comfy.sd
 import comfy.supported_models_base
@@ -16,15 +17,16 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ..avgen_core.checkpoints.files import config_from, fingerprint, load_into, read_weights
+from ..avgen_core.checkpoints.files import CheckpointError, config_from, fingerprint, load_into, read_weights
 from ..avgen_core.media.decode import encode_frames
 from ..avgen_core.networks.image_unet import ImageUNetConfig
 from ..avgen_core.networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
-from ..avgen_core.systems.art_v import ArtVModel, any_text
+from ..avgen_core.networks.reference_unet import Prediction
+from ..avgen_core.systems.art_v import ArtVModel, any_text, check_prediction
 from ..avgen_core.systems.embedded import AUTOENCODER, FOLDER
 from ..avgen_core.systems.embedded_art_v import ART_V, IMAGE_UNET, check_adapter, check_encoder
 from . import host
-from .host_image_model import HostImageModel, UnfitModel
+from .host_image_model import HOW_TO_TRAIN, HostImageModel, UnfitModel
 
 PIXELS = 8  # per latent cell along each side, in all models that fit
 EMBEDDED_ADAPTER = FOLDER / ART_V
@@ -55,10 +57,11 @@ class NativeVAE(host.HostVAE):
     """ComfyUI's own image VAE where the pack's are expected; latents are in the scale of the MODEL."""
 
     lead = 0
-    frame_size = None  # of each one
+    frame_size = latent_channels = None  # of each one
 
     def __init__(self, vae: comfy.sd.VAE, latent_format: comfy.latent_formats.LatentFormat, height: int, width: int):
         self._vae, self._format, self.frame_size = vae, latent_format, (height, width)
+        self.latent_channels = latent_format.latent_channels
 
     def preview(self, latent: Tensor) -> Tensor | None:
         """Colours by the host's linear approximation, as in its own previews."""
@@ -98,19 +101,33 @@ class HostArtV:
         return self.system.denoiser(guidance)
 
 
+def _read_adapter(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        return read_weights(file, "reference_adapter")
+    except CheckpointError as error:
+        if file == EMBEDDED_ADAPTER:
+            raise
+        raise CheckpointError(
+            f"{error}. Load ART-V (AVGen) needs an ART-V adapter; to train one: {HOW_TO_TRAIN}"
+        ) from None
+
+
 def art_v_model(
     model: ModelPatcher, clip, vae, adapter_file: Path, asked: Frames, reference_guidance: float, mask_strength: float
 ) -> HostArtV:
     """An adapter on the host's models. Raises UnfitModel where they do not fit, CheckpointError for a bad file."""
-    about, weights = read_weights(adapter_file, "reference_adapter")
+    about, weights = _read_adapter(adapter_file)
     if adapter_file == EMBEDDED_ADAPTER:
         check_adapter(FOLDER, about)
+    velocity = isinstance(model.get_model_object("model_sampling"), comfy.model_sampling.V_PREDICTION)
+    check_prediction(about, Prediction.VELOCITY if velocity else Prediction.EPSILON)
     frames = asked.of(about)
     config = config_from(ReferenceAdapterConfig, about)
     network = ReferenceAdapter(config, comfy.ops.disable_weight_init)
     adapter = load_into(network, weights, adapter_file.name)
     devices = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
     image_model = HostImageModel(model, clip, adapter, frames.height // PIXELS, frames.width // PIXELS)
+    _check_vae(model, vae)
     if not isinstance(vae, host.HostVAE):
         vae = NativeVAE(vae, model.model.latent_format, frames.height, frames.width)
     vae = vae.of_videos
@@ -131,6 +148,17 @@ def art_v_model(
         mask_strength=mask_strength,
     )
     return HostArtV(system, image_model, host.ManagedNetwork(adapter, *devices), vae)
+
+
+def _check_vae(model: ModelPatcher, vae: Any) -> None:
+    latent_format = model.model.latent_format
+    own = isinstance(vae, host.HostVAE) == isinstance(latent_format, _EmbeddedFormat)
+    if not own or vae.latent_channels != latent_format.latent_channels:
+        raise UnfitModel(
+            f"the VAE (latents of {vae.latent_channels} channels) is not that of the MODEL "
+            f"({latent_format.latent_channels}): connect the vae output of the node that loads the MODEL to Load ART-V "
+            "(AVGen)"
+        )
 
 
 class _EmbeddedFormat(comfy.latent_formats.LatentFormat):

@@ -6,9 +6,7 @@ as it is.
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterator
 
 import comfy.model_base
 import comfy.model_management
@@ -24,6 +22,7 @@ from torch import Tensor
 from ..avgen_core.networks.reference_adapter import EncodedReferences, ReferenceAdapter
 from ..avgen_core.networks.reference_unet import check_fit
 from ..avgen_core.rollout.denoiser import PromptMix
+from .host_fingerprint import fingerprint
 
 KINDS = (comfy.model_base.ModelType.EPS, comfy.model_base.ModelType.V_PREDICTION)
 Conditioning = list
@@ -124,7 +123,7 @@ class HostImageModel:
         network = check_model(model)
         attentions = patch_keys(network)
         _check_fit(network, [width for _, width in attentions], adapter)
-        self._clip, self.fingerprint = clip, _fingerprint(model, clip)
+        self._clip, self.fingerprint = clip, fingerprint(model, clip)
         self._references = ReferenceControl(level_places(network), len(network.input_blocks))
         self.model = self._patched(model, [key for key, _ in attentions])
         channels = model.model.latent_format.latent_channels
@@ -136,7 +135,7 @@ class HostImageModel:
                 "that changes its sampling (ModelSamplingDiscrete with lcm)"
             )
         self.alphas_cumprod = tuple((1 / (1 + sigmas**2)).tolist())
-        self._states: dict[str, Tensor] = {}
+        self._text_width, self._states = adapter.config.text_width, dict[str, Tensor]()
 
     def _patched(self, model: ModelPatcher, keys: list[tuple[str, int, int]]) -> ModelPatcher:
         clone = model.clone()
@@ -153,10 +152,20 @@ class HostImageModel:
         self.model.pre_run()
 
     def encode(self, text: str) -> None:
-        """States of a text. Loads the CLIP: to be called before `load`, which wants the memory for the MODEL."""
-        if text not in self._states:
-            tokens = self._clip.tokenize(text)
-            self._states[text] = self._clip.encode_from_tokens(tokens, return_pooled=False).cpu()
+        """States of a text. Loads the CLIP: to be called before `load`, which wants the memory for the MODEL.
+
+        Raises:
+            UnfitModel: the CLIP is that of another kind of model.
+        """
+        if text in self._states:
+            return
+        states = self._clip.encode_from_tokens(self._clip.tokenize(text), return_pooled=False).cpu()
+        if states.shape[-1] != self._text_width:
+            raise UnfitModel(
+                f"the CLIP gives states of width {states.shape[-1]}, the MODEL takes {self._text_width}: connect the "
+                "clip output of the node that loads the MODEL to Load ART-V (AVGen)"
+            )
+        self._states[text] = states
 
     def predict_clean(
         self, noisy: Tensor, timestep: float, prompts: tuple[PromptMix, ...], encoded: EncodedReferences
@@ -201,33 +210,3 @@ def _check_fit(network: UNetModel, attention_widths: list[int], adapter: Referen
         check_fit(adapter.config, widths, tuple(attention_widths), text_width)
     except ValueError as error:
         raise UnfitModel(f"{error}; or train one for this: {HOW_TO_TRAIN}") from None
-
-
-def _fingerprint(model: ModelPatcher, clip) -> str:
-    """Names the MODEL and the CLIP with their LoRAs, and the noise schedule: a sample of every weight and patch.
-
-    Taken from the weights before any patch, so that it is the same while LoRAs are applied and while they are not.
-    """
-    digest = hashlib.sha256(model.get_model_object("model_sampling").sigmas.cpu().numpy().tobytes())
-    for patcher in (model, getattr(clip, "patcher", None)):
-        if patcher is None:
-            continue
-        for name, (weight, *patches) in sorted(patcher.get_key_patches().items()):
-            digest.update(name.encode())
-            for part in _tensors((weight, patches)):
-                digest.update(part.detach().flatten()[:32].float().cpu().numpy().tobytes())
-    digest.update(str(getattr(clip, "layer_idx", None)).encode())
-    return digest.hexdigest()[:12]
-
-
-def _tensors(content: object) -> Iterator[Tensor]:
-    """All tensors in nested sequences and patch objects; numbers between them as tensors too."""
-    if isinstance(content, Tensor):
-        yield content
-    elif isinstance(content, float | int) and not isinstance(content, bool):
-        yield torch.tensor([float(content)])
-    elif isinstance(content, list | tuple):
-        for part in content:
-            yield from _tensors(part)
-    elif hasattr(content, "weights"):
-        yield from _tensors(content.weights)

@@ -202,6 +202,14 @@ class AVGenLoadArtV(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, adapter: str = EMBEDDED) -> bool | str:
+        """In place of ComfyUI's own check of the list, which does not say how to come by an adapter."""
+        try:
+            return bool(_adapter_file(adapter))
+        except CheckpointError as error:
+            return str(error)
+
+    @classmethod
     def execute(
         cls,
         model,
@@ -214,13 +222,16 @@ class AVGenLoadArtV(io.ComfyNode):
         reference_guidance: float,
         mask_strength: float = MASK_STRENGTH,
     ) -> io.NodeOutput:
-        file = host_art_v.EMBEDDED_ADAPTER if adapter == EMBEDDED else _adapter_file(adapter)
         frames = host_art_v.Frames(width, height, fps)
-        made = host_art_v.art_v_model(model, clip, vae, file, frames, reference_guidance, mask_strength)
+        made = host_art_v.art_v_model(
+            model, clip, vae, _adapter_file(adapter), frames, reference_guidance, mask_strength
+        )
         return io.NodeOutput(made, made.vae)
 
 
 def _adapter_file(name: str) -> Path:
+    if name == EMBEDDED:
+        return host_art_v.EMBEDDED_ADAPTER
     try:
         return host.model_file(ADAPTERS, name)
     except CheckpointError as error:

@@ -113,7 +113,12 @@ class AVGenRunToLatent(io.ComfyNode):
                     "frames", default=0, min=0, max=1_000_000, tooltip="How many frames; 0 = all that follow."
                 ),
             ],
-            outputs=[io.Latent.Output(display_name="latent", tooltip="(1, channels, frames, height, width).")],
+            outputs=[
+                io.Latent.Output(
+                    display_name="latent",
+                    tooltip="(1, channels, frames, height, width), in the scale of the run's model.",
+                )
+            ],
         )
 
     @classmethod

@@ -40,6 +40,13 @@ class AVGenDecodeRun(io.ComfyNode):
     @classmethod
     def execute(cls, run: Run, vae: host.HostVAE, start: int, frames: int) -> io.NodeOutput:
         stop = end_of_part(run, start, frames)
+        _check_vae(vae)
+        made = run.recipe.latent_shape[0]
+        if vae.latent_channels != made:
+            raise ValueError(
+                f"run {run.recipe.id} has latents of {made} channels and this VAE of {vae.latent_channels}: connect "
+                "the vae output of the node that loaded the run's model"
+            )
         bar = host.progress_bar(stop - start)
         images: Tensor | None = None
         done = 0
@@ -65,6 +72,15 @@ def _decoder(vae: host.HostVAE):
     return decode
 
 
+def _check_vae(vae: host.HostVAE) -> None:
+    """Raises ValueError for ComfyUI's own VAEs of images: the latents of runs are in the scale of their model."""
+    if not isinstance(vae, host.HostVAE) and vae.latent_dim != 3:
+        raise ValueError(
+            "this VAE is for single images: connect the vae output of the AVGen node that loaded the model, such as "
+            "Load ART-V (AVGen)"
+        )
+
+
 class AVGenEncodeFrames(io.ComfyNode):
     """Images to start latents."""
 
@@ -75,7 +91,7 @@ class AVGenEncodeFrames(io.ComfyNode):
             display_name="Encode Frames (AVGen)",
             category="AVGen/video",
             description="Encodes the last frames of a video, to go on from them when there is no run of it. Frames of "
-            "another size than the model's are cropped to their middle square and scaled. This join is approximate; "
+            "another size than the model's are scaled and cropped to their middle. This join is approximate; "
             "to extend exactly, load the run.",
             inputs=[
                 io.Image.Input("images", tooltip="Frames of one video, in order."),
@@ -94,6 +110,7 @@ class AVGenEncodeFrames(io.ComfyNode):
 
     @classmethod
     def execute(cls, images: Tensor, vae: host.HostVAE, last: int) -> io.NodeOutput:
+        _check_vae(vae)
         frames = images[-last:, ..., :3]
         height, width = frames.shape[1:3]
         wanted = height, width

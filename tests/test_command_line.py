@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from avgen_core.media.video import read_video
 from tests.tiny_ar_diffusion import write_checkpoints
@@ -49,6 +50,19 @@ def test_art_v_makes_a_video(tmp_path):
     done = avgen("generate", "--art-v", "--prompt", CAT, "--frames", 2, "--steps", 2, "--output", video)
     assert done.returncode == 0, done.stderr
     assert np.stack(list(read_video(video))).shape == (2, 512, 512, 3)
+
+
+def test_art_v_goes_on_from_a_picture_without_words(cat, tmp_path):
+    picture, video = tmp_path / "picture.png", tmp_path / "b.mp4"
+    shown = next(read_video(cat))
+    Image.fromarray(shown).save(picture)
+    more = ("--frames", 2, "--steps", 2, "--start", picture, "--output", video)
+    done = avgen("generate", "--art-v", "--prompt", "", *more)
+    assert done.returncode == 0, done.stderr
+    first, *others = read_video(video)
+    assert len(others) == 2 and np.abs(first.astype(float) - shown).mean() < 10
+    done = avgen("generate", "--prompt", CAT, "--start", tmp_path / "none.png", "--output", video)
+    assert done.returncode == 1 and "there is no picture or video" in done.stderr
 
 
 def test_extend_goes_on_exactly(cat, tmp_path):

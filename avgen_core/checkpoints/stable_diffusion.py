@@ -71,13 +71,16 @@ def read_stable_diffusion(
     except (KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path.name} looks like {family.value}, but lacks parts of it: {error}") from error
     parts = [part.eval().requires_grad_(False) for part in (unet, vae, text_encoder)]
-    return StableDiffusion(family, _prediction(weights), *parts)
+    return StableDiffusion(family, prediction_of(weights), *parts)
 
 
 def write_with_unet(path: Path, source: Path, unet: UNet2DConditionModel) -> None:
     """Write the checkpoint `source` with this UNet in place of its own, under its names and in its precision.
 
     What reads the source reads this file too. Averaged weights are left out: they are those of the UNet that was there.
+
+    Raises:
+        CheckpointError: the source is missing or damaged.
     """
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
@@ -86,7 +89,8 @@ def write_with_unet(path: Path, source: Path, unet: UNet2DConditionModel) -> Non
     for name, value in unet.state_dict().items():
         original = weights[named[name]]
         weights[named[name]] = value.detach().to("cpu", original.dtype).contiguous()
-    write_tensors(path, weights)
+    with safe_open(source, "pt") as file:
+        write_tensors(path, weights, file.metadata())
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
@@ -121,7 +125,7 @@ def _family(path: Path, weights: dict[str, Tensor]) -> Family:
     return TEXT_WIDTHS[width]
 
 
-def _prediction(weights: dict[str, Tensor]) -> Prediction:
+def prediction_of(weights: dict[str, Tensor]) -> Prediction:
     """Files do not say; the last self-attention's norm tells v models, as in ComfyUI's `supported_models.SD20`."""
     norm = weights.get(LAST_NORM)
     told_by_norm = norm is not None and norm.float().std(unbiased=False) > 0.09

@@ -15,22 +15,13 @@ from ..training.autoencoder import psnr, to_unit
 from .classifier import classify
 from .features import FeatureNetworks
 from .judging import facts, fresh_renders, last_window, reconstructed, share_measure, tally
-from .lpips import NAME, Lpips
+from .lpips import NAME
 from .measures import Interval, colour_statistics, mean_interval
 from .quality import Judge, Quality
 from .report import Measure
 from .sheet import Judged
 from .trial import RENDERS, Trial, report_progress
 
-TARGETS = {  # shares of the ceiling
-    "subject": 0.97,
-    "scene": 0.97,
-    "direction": 0.95,
-    "action": 0.90,
-    "time": 0.90,
-    "weather": 0.90,
-}
-PSNR_TARGET = 30.0  # dB
 LPIPS_EVERY = 4  # frames
 
 
@@ -54,7 +45,7 @@ def judge_clips(trial: Trial) -> ClipFindings:
     windows = last_window(renders)
     softened = reconstructed(trial.model.autoencoder, windows)
     measures = attribute_measures(trial, wanted, seen, windows, softened)
-    measures += autoencoder_measures(windows, softened, trial.lpips)
+    measures += autoencoder_measures(trial, windows, softened)
     if trial.features:
         measures += likeness_measures(trial, trial.features, attributes, videos, renders[: len(videos)])
     judged = [Judged(v, c, w, s) for v, c, w, s in zip(videos, captions, wanted, seen, strict=True)]
@@ -73,23 +64,24 @@ def attribute_measures(
     ceilings, reconstructions = (
         tally(wanted * RENDERS, classify(trial.classifier, windows)) for windows in (renders, softened)
     )
+    targets = trial.targets.attributes
     return [
-        share_measure(name, found, ceilings[name], reconstruction=reconstructions[name].share, target=TARGETS.get(name))
+        share_measure(name, found, ceilings[name], reconstruction=reconstructions[name].share, target=targets.get(name))
         for name, found in tally(wanted, seen).items()
     ]
 
 
-def autoencoder_measures(renders: np.ndarray, softened: np.ndarray, lpips: Lpips | None) -> list[Measure]:
-    """PSNR, and with `lpips` the perceptual distance, of renders (N, F, H, W, 3) and what the autoencoder made of them.
+def autoencoder_measures(trial: Trial, renders: np.ndarray, softened: np.ndarray) -> list[Measure]:
+    """PSNR, and with LPIPS the perceptual distance, of renders (N, F, H, W, 3) and what the autoencoder made of them.
 
     LPIPS is that of every fourth frame, at the frames' own size.
     """
     pairs = list(zip(renders, softened, strict=True))
     ratios = [float(psnr(to_unit(b), to_unit(a))) for a, b in pairs]
     name = "autoencoder PSNR"
-    measures = [Measure(name, fmean(ratios), mean_interval(ratios), len(ratios), "dB", target=PSNR_TARGET)]
-    if lpips:
-        distances = [float(lpips(a[::LPIPS_EVERY], b[::LPIPS_EVERY]).mean()) for a, b in pairs]
+    measures = [Measure(name, fmean(ratios), mean_interval(ratios), len(ratios), "dB", target=trial.targets.psnr)]
+    if trial.lpips:
+        distances = [float(trial.lpips(a[::LPIPS_EVERY], b[::LPIPS_EVERY]).mean()) for a, b in pairs]
         name = f"autoencoder {NAME}"
         measures.append(Measure(name, fmean(distances), mean_interval(distances), len(distances), unit=""))
     return measures

@@ -21,12 +21,13 @@ from .features import load_features
 from .lpips import load_lpips
 from .report import table
 from .sheet import write_sheet
+from .targets import ARLON, ART_V, EMBEDDED, Targets
 from .trial import Settings, Trial
 
-SYSTEMS: dict[str, Callable[[Path], Model]] = {
-    "embedded": load_embedded,
-    "artv": load_embedded_art_v,
-    "arlon": load_embedded_arlon,
+SYSTEMS: dict[str, tuple[Callable[[Path], Model], Targets]] = {
+    "embedded": (load_embedded, EMBEDDED),
+    "artv": (load_embedded_art_v, ART_V),
+    "arlon": (load_embedded_arlon, ARLON),
 }
 QUICK = {"clips": 4, "switch_clips": 2, "switch_at": 12, "long_frames": 64, "long_clips": 1, "steps": 4}
 
@@ -62,11 +63,12 @@ def settings_from(options: argparse.Namespace) -> Settings:
 
 def trial_from(options: argparse.Namespace) -> Trial:
     """The model and its judges, loaded."""
-    folder = options.features
+    folder, (load, targets) = options.features, SYSTEMS[options.system]
     return Trial(
-        SYSTEMS[options.system](options.models),
+        load(options.models),
         load_classifier(),
         settings_from(options),
+        targets,
         features=load_features(folder) if folder else None,
         lpips=load_lpips(folder) if folder else None,
     )

@@ -1,7 +1,6 @@
 """Long videos: do subject, scene, motion and colours hold to the end?
 
-Their last 64 frames are judged: subject and scene against the first 64, motion and colours against fresh renders.
-Motion has a target on both sides, because blur that flickers counts as motion too.
+Their last frames are judged: subject and scene against as many first ones, motion and colours against fresh renders.
 """
 
 from __future__ import annotations
@@ -17,29 +16,28 @@ from .classifier import WINDOW, classify
 from .judging import Tally, facts, fresh_renders, spread_windows, tally
 from .measures import colour_statistics, flow_magnitude, mean_interval, wilson
 from .report import Goal, Measure, against_ceiling
-from .trial import LONG_PART, RENDERS, Trial, report_progress
-
-STEADY_TARGET = 0.95  # of the accuracy of the beginning
-FLOW_TARGET = 0.20  # of the motion of renders, more or less
-COLOUR_TARGET = 0.05  # of 255
-WINDOWS = LONG_PART // WINDOW  # in a part of a long video
+from .trial import RENDERS, Trial, report_progress
 
 
 @dataclass(frozen=True)
 class LongVideos:
-    """Videos (N, F, H, W, 3), their attributes, and `RENDERS` sets of renders of these, each (N, 64, H, W, 3)."""
+    """Videos (N, F, H, W, 3), their attributes, and `RENDERS` sets of renders of these, each of `part` frames."""
 
     attributes: list[Attributes]
     videos: np.ndarray
     renders: tuple[np.ndarray, ...]
 
     @property
+    def part(self) -> int:
+        """Frames at each end that are judged."""
+        return self.renders[0].shape[1]
+
+    @property
     def ends(self) -> np.ndarray:
-        """The last 64 frames."""
-        return self.videos[:, -LONG_PART:]
+        return self.videos[:, -self.part :]
 
     def named(self, what: str) -> str:
-        return f"{what} in the last {LONG_PART} of {self.videos.shape[1]}"
+        return f"{what} in the last {self.part} of {self.videos.shape[1]}"
 
 
 def judge_long(trial: Trial) -> list[Measure]:
@@ -48,17 +46,18 @@ def judge_long(trial: Trial) -> list[Measure]:
     attributes = trial.attributes("long captions", settings.long_clips)
     captions, progress = [caption(a) for a in attributes], report_progress("long videos")
     videos = sample_videos(trial.model, captions, settings.long_frames, trial.sampling(), progress)
-    renders = fresh_renders(attributes * RENDERS, LONG_PART, trial.render_seed("long renders"))
+    renders = fresh_renders(attributes * RENDERS, trial.targets.part, trial.render_seed("long renders"))
     long = LongVideos(attributes, videos, tuple(np.split(renders, RENDERS)))
-    return [*steady_measures(trial, long), motion_measure(long), colour_measure(long)]
+    return [*steady_measures(trial, long), motion_measure(trial, long), colour_measure(trial, long)]
 
 
 def steady_measures(trial: Trial, long: LongVideos) -> list[Measure]:
     """Accuracy of subject and scene at the end, as a share of that at the beginning."""
-    wanted = [facts(a) for a in long.attributes for _ in range(WINDOWS)]
+    windows = long.part // WINDOW
+    wanted = [facts(a) for a in long.attributes for _ in range(windows)]
 
     def found(part: np.ndarray) -> dict[str, Tally]:
-        return tally(wanted, classify(trial.classifier, spread_windows(part, 0, LONG_PART, WINDOWS)))
+        return tally(wanted, classify(trial.classifier, spread_windows(part, 0, long.part, windows)))
 
     first, last, ceiling = found(long.videos), found(long.ends), found(long.renders[0])
     return [
@@ -66,26 +65,26 @@ def steady_measures(trial: Trial, long: LongVideos) -> list[Measure]:
             long.named(name),
             last[name].share,
             # windows of one video say hardly more than one of them
-            wilson(last[name].right / WINDOWS, last[name].count / WINDOWS),
+            wilson(last[name].right / windows, last[name].count / windows),
             last[name].count,
             ceiling=ceiling[name].share,
-            against=f"first {LONG_PART}",
+            against=f"first {long.part}",
             reference=first[name].share,
-            target=STEADY_TARGET,
+            target=trial.targets.steady.get(name),
         )
         for name in ("subject", "scene")
     ]
 
 
-def motion_measure(long: LongVideos) -> Measure:
-    """Length of the optical flow at the end; neither less nor more than that of renders."""
+def motion_measure(trial: Trial, long: LongVideos) -> Measure:
+    """Length of the optical flow at the end, against that of renders."""
     flows = [flow_magnitude(video) for video in long.ends]
     ceiling = fmean(flow_magnitude(video) for renders in long.renders for video in renders)
-    fields = {"unit": "px/frame", "target": FLOW_TARGET, "goal": Goal.WITHIN}
+    fields = {"unit": "px/frame", "target": trial.targets.motion, "goal": trial.targets.motion_goal}
     return against_ceiling(long.named("motion"), fmean(flows), mean_interval(flows), len(flows), ceiling, **fields)
 
 
-def colour_measure(long: LongVideos) -> Measure:
+def colour_measure(trial: Trial, long: LongVideos) -> Measure:
     """How far colours are from those of renders, as a share of 255; the mean over the videos.
 
     Of one video: the largest difference among the means and deviations of its three channels, to the mean of these
@@ -95,7 +94,7 @@ def colour_measure(long: LongVideos) -> Measure:
     parts = [_colours(renders) for renders in long.renders]
     values = _largest(_colours(long.ends) - np.mean(parts, axis=0))
     ceiling = float(_largest(parts[0] - np.mean(parts[1:], axis=0)).mean())
-    fields = {"ceiling": ceiling, "target": COLOUR_TARGET, "goal": Goal.AT_MOST}
+    fields = {"ceiling": ceiling, "target": trial.targets.colours, "goal": Goal.AT_MOST}
     return Measure(
         long.named("colour drift"), float(values.mean()), mean_interval(values.tolist()), len(values), **fields
     )

@@ -25,7 +25,6 @@ from .trial import RENDERS, Trial, report_progress
 SWITCHED = ("action", "scene", "time", "weather")
 SETTLED = 12  # frames from the switch until it has to be complete
 AFTER = SETTLED + WINDOW  # frames of a video from its switch on
-TARGETS = {1: 0.90, 2: 0.80}  # shares of the ceiling, by how many attributes change at once
 NAMES = {1: "one", 2: "two"}
 
 
@@ -95,13 +94,14 @@ def judge_switches(trial: Trial, changes: int) -> tuple[list[Measure], list[Judg
     seen, in_renders = classify(trial.classifier, last_window(videos)), classify(trial.classifier, renders)
     judged = [JudgedSwitch(*pair) for pair in zip(switches, seen, strict=True)]
     ceiling = [JudgedSwitch(*pair) for pair in zip(repeated, in_renders, strict=True)]
-    return switch_measures(judged, ceiling, changes), judged
+    return switch_measures(judged, ceiling, changes, trial.targets.switches.get(changes)), judged
 
 
-def switch_measures(judged: list[JudgedSwitch], renders: list[JudgedSwitch], changes: int) -> list[Measure]:
-    """All changed attributes right, with a target; the same by what changed (for one), and the subject, without."""
+def switch_measures(
+    judged: list[JudgedSwitch], renders: list[JudgedSwitch], changes: int, target: float | None
+) -> list[Measure]:
+    """All changed attributes right, with the target; the same by what changed (for one), and the subject, without."""
     of = NAMES[changes]
-    target = TARGETS[changes]
     measures = [
         share_measure(f"switch of {of}, {SETTLED} frames on", followed(judged), followed(renders), target=target)
     ]

@@ -17,9 +17,10 @@ from ..systems.many_videos import Model, Sampling
 from .classifier import WINDOW, AttributeClassifier
 from .features import FeatureNetworks
 from .lpips import Lpips
+from .targets import EMBEDDED, Targets
 
 RENDERS = 3  # fresh renders of each combination for a ceiling
-LONG_PART = 64  # frames at each end of a long video that are judged
+LEAST_LONG = 64  # frames of a long video
 SEEDS = {
     "captions": 1,
     "long captions": 2,
@@ -61,8 +62,10 @@ class Settings:
             raise ValueError(f"the number of switch clips cannot be {self.switch_clips}; 0 leaves them out")
         if self.switch_at < 1:
             raise ValueError(f"a prompt can switch at frame 1 at least, not at {self.switch_at}")
-        if self.long_frames and self.long_frames < LONG_PART:
-            raise ValueError(f"long videos need at least {LONG_PART} frames, got {self.long_frames}; 0 leaves them out")
+        if self.long_frames and self.long_frames < LEAST_LONG:
+            raise ValueError(
+                f"long videos need at least {LEAST_LONG} frames, got {self.long_frames}; 0 leaves them out"
+            )
         if self.long_frames and self.long_clips < 1:
             raise ValueError(f"at least 1 long video is needed, got {self.long_clips}; long_frames 0 leaves them out")
 
@@ -74,6 +77,7 @@ class Trial:
     model: Model
     classifier: AttributeClassifier
     settings: Settings
+    targets: Targets = EMBEDDED
     features: FeatureNetworks | None = None
     lpips: Lpips | None = None
 

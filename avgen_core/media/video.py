@@ -42,7 +42,7 @@ def write_video(path: Path, chunks: Iterable[np.ndarray], fps: float) -> int:
 
 
 def read_video(path: Path) -> Iterator[np.ndarray]:
-    """Frames (H, W, 3) uint8 of the first video stream."""
+    """Frames (H, W, 3) uint8 of the first video stream; of a picture, its one frame."""
     import av
 
     with av.open(str(path)) as container:

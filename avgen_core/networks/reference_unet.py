@@ -87,12 +87,12 @@ def check_fit(
     config: ReferenceAdapterConfig, widths: tuple[int, ...], attention_widths: tuple[int, ...], text_width: int
 ) -> None:
     """Raises ValueError when an adapter was made for a UNet of other sizes than these."""
-    made_for = (config.widths, config.attention_widths, config.text_width)
-    if made_for != (widths, attention_widths, text_width):
+    made_for = (config.widths, config.text_width, config.attention_widths)
+    if made_for != (widths, text_width, attention_widths):
         raise ValueError(
-            f"the adapter was made for a UNet with levels of {config.widths} channels and texts of width "
-            f"{config.text_width}, this one has {widths} and {text_width}: use the image model that the adapter was "
-            "trained on"
+            f"the adapter was made for a UNet with levels of {config.widths} channels, texts of width "
+            f"{config.text_width} and {len(config.attention_widths)} cross-attentions, this one has {widths}, "
+            f"{text_width} and {len(attention_widths)}: use the image model that the adapter was trained on"
         )
 
 

@@ -86,7 +86,7 @@ class _Clock:
 def parse_schedule(
     text: str, *, fps: float, frames: int | None = None, chunk: int | None = None, blend: int = 0
 ) -> PromptSchedule:
-    """Read a schedule in any of the styles above.
+    """Read a schedule in any of the styles above. An empty text is no prompt at all, for the whole video.
 
     Args:
         text: what the user wrote.
@@ -109,7 +109,7 @@ def parse_schedule(
         return _build(read_json_body(source), frames, blend)
     pieces = _pieces(source)
     if not pieces:
-        raise PromptScheduleError("the prompt is empty; write what the video shows", 1, 1)
+        return PromptSchedule((Segment(0, ""),), blend)
     if any(_header(piece) for piece in pieces):
         entries = _read_headers(pieces, _Clock(Fraction(str(fps)), frames, chunk))
     else:

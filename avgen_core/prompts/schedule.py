@@ -163,7 +163,7 @@ class PromptSchedule:
             frames = f"{segment.start}-" if end is None else f"{segment.start}-{end - 1}"
             seconds = f"{segment.start / fps:.2f}-" + ("" if end is None else f"{end / fps:.2f}")
             blend = self._blend_of(index)
-            rows.append((frames, seconds, str(blend) if blend else "-", " ".join(segment.text.split())))
+            rows.append((frames, seconds, str(blend) if blend else "-", " ".join(segment.text.split()) or "(none)"))
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         return "\n".join(
             "  ".join([*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)), row[3]])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ..networks.reference_adapter import EncodedReferences, ReferenceAdapter, References, blended
+from ..networks.reference_unet import Prediction
 from ..plan import Action, PlanError, ReferencePlan, trailing_timesteps
 from ..prompts import Classes, PromptSchedule, Reading
 from ..rollout.denoiser import FrameGrid, PromptMix, ReferenceFrame, Request
@@ -198,6 +199,16 @@ def for_rows(encoded: EncodedReferences, rows: tuple[Branch, ...]) -> EncodedRef
 def any_text(schedule: PromptSchedule, *, negative: bool = False) -> Reading:
     """What a large model's text encoder makes of a schedule: it takes any text."""
     return Reading(schedule, ())
+
+
+def check_prediction(about: dict[str, Any], prediction: Prediction) -> None:
+    """Raises ValueError for an adapter, by its header, that was trained on a model that predicts something else."""
+    trained_on = about.get("prediction", prediction)
+    if trained_on != prediction:
+        raise ValueError(
+            f"this adapter was trained on a model that predicts {Prediction(trained_on).value}, and this one predicts "
+            f"{prediction.value}: use a checkpoint of the kind that it was trained on"
+        )
 
 
 @dataclass

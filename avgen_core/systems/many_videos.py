@@ -99,12 +99,15 @@ class ManyDenoiser:
 
     def __init__(self, model: EmbeddedModel, prompts: ManyPrompts, guidance: float) -> None:
         self.network, self.guidance = model.dit, guidance
-        self.fingerprint = model.fingerprint
+        self.fingerprint, self.settings = model.fingerprint, ""
         self.branches = len(prompts.schedules)
         self.latent_shape = (self.branches, *model.latent_shape)
         texts = prompts.texts() if guidance == 1.0 else tuple(dict.fromkeys((*prompts.texts(), "")))
         self.index = {text: i for i, text in enumerate(texts)}
         self.text = self.network.text_keys(torch.stack([model.encode_text(text) for text in texts]))
+
+    def check_plan(self, plan: Plan) -> None:
+        """Any plan of the embedded model will do."""
 
     def _prompt_of_frame(self, prompts: tuple[tuple[PromptMix, ...], ...]) -> Tensor:
         """Indices into the text keys, (rows, F): the videos, and with guidance as many rows without a prompt."""
@@ -187,7 +190,9 @@ def sample_latents(
     many.check(sampling.plan)
     with torch.inference_mode():
         noise = ManyNoise(tuple(SeededNoise(sampling.seed + i) for i in range(len(prompts))))
-        executor = Executor(many_denoiser(model, many, sampling.guidance), sampling.plan, many, noise)
+        denoiser = many_denoiser(model, many, sampling.guidance)
+        denoiser.check_plan(sampling.plan)
+        executor = Executor(denoiser, sampling.plan, many, noise)
         total = sum(1 for _ in executor.remaining(frames))
         finished = []
         for done in executor.run(frames):

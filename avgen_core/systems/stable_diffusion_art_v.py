@@ -14,7 +14,7 @@ from ..checkpoints.stable_diffusion import StableDiffusion, read_stable_diffusio
 from ..checkpoints.stable_diffusion_text import text_encoder_of
 from ..networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfig
 from ..networks.reference_unet import ReferenceUNet
-from .art_v import ArtVModel, any_text
+from .art_v import ArtVModel, any_text, check_prediction
 from .diffusers_image_model import DiffusersImageModel
 from .embedded_art_v import IMAGE_UNET, alphas_cumprod
 
@@ -62,9 +62,12 @@ def load_art_v(
         FileNotFoundError: there is no tokenizer.
         ValueError: the adapter was made for another family, or the sides are not multiples of a latent cell.
     """
+    if not adapter.is_file():
+        raise CheckpointError(f"there is no adapter {adapter.name} in {adapter.parent}; `train art-v` makes one")
     about, weights = read_weights(adapter, "reference_adapter")
-    check_trained_together(checkpoint, adapter, about)
     model = read_stable_diffusion(checkpoint, dtype, ema=ema)
+    check_belongs(adapter, about, checkpoint)
+    check_prediction(about, model.prediction)
     network = ReferenceAdapter(config_from(ReferenceAdapterConfig, about))
     network = load_into(network, weights, adapter.name).to(device)
     for part in (model.unet, model.vae, model.text_encoder):
@@ -82,12 +85,12 @@ def load_art_v(
     )
 
 
-def check_trained_together(checkpoint: Path, adapter: Path, about: dict[str, Any]) -> None:
-    """Raises CheckpointError where an adapter, by its header, belongs to the UNet that was trained with it."""
-    if about.get("made_for") not in (None, fingerprint(checkpoint)):
+def check_belongs(adapter: Path, about: dict[str, Any], checkpoint: Path) -> None:
+    """Raises CheckpointError for an adapter, by its header, whose UNet was trained with it and is in another file."""
+    if "made_for" in about and about["made_for"] != fingerprint(checkpoint):
         raise CheckpointError(
             f"{adapter.name} belongs to the UNet in {about.get('checkpoint', IMAGE_UNET)}, not to {checkpoint.name}: "
-            "name the checkpoint that was written beside it in training"
+            "name that checkpoint, which was written beside the adapter in training"
         )
 
 

@@ -94,16 +94,23 @@ def _train_on_checkpoint(options: argparse.Namespace) -> None:
     }
 
     def export(training: Training) -> None:
-        average, notes = training.average, {"steps": training.step, **about}
-        if learned is not Learned.NOTHING:
-            together = options.export / f"{options.checkpoint.stem}_{ART_V}"
-            write_with_unet(together, options.checkpoint, average.unet)
-            notes |= {"checkpoint": together.name, "made_for": fingerprint(together)}
-        adapter = average.adapter
+        adapter, notes = training.average.adapter, {"steps": training.step, **about}
         save_weights(options.export / ART_V, "reference_adapter", adapter.config, adapter.state_dict(), **notes)
 
+    def export_both(training: Training) -> None:
+        together = options.export / f"{options.checkpoint.stem}_{ART_V}"
+        write_with_unet(together, options.checkpoint, training.average.unet)
+        about.update(checkpoint=together.name, made_for=fingerprint(together))
+        export(training)
+
     spec = spec_of(options, steps=20_000, batch=16, learning_rate=1e-4, ema_decay=0.999)
-    train_art_v(spec, clips, network, trainer, ReferenceRecipe(noise=options.reference_noise), on_save=export)
+    recipe = ReferenceRecipe(noise=options.reference_noise)
+    if learned is Learned.NOTHING:
+        train_art_v(spec, clips, network, trainer, recipe, on_save=export)
+        return
+    training = train_art_v(spec, clips, network, trainer, recipe)
+    if training.accelerator.is_main_process:  # gigabytes, so at the end alone
+        export_both(training)
 
 
 def _train_on_embedded(options: argparse.Namespace) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from avgen_core.checkpoints import stable_diffusion
 from avgen_core.checkpoints.files import CheckpointError
-from avgen_core.checkpoints.stable_diffusion import CONFIGS, EMA, UNET, Family, read_stable_diffusion
+from avgen_core.checkpoints.stable_diffusion import CONFIGS, EMA, UNET, Family, read_stable_diffusion, write_with_unet
 from avgen_core.networks.reference_unet import Prediction
 from tests.tiny_stable_diffusion import write_checkpoint
 
@@ -68,6 +70,31 @@ def test_other_models_are_refused_with_the_reason(tiny, tmp_path, change, reason
     save_file({k: v for k, v in weights.items() if v is not None}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match=f"other.safetensors is .*{reason}.*1.5 or 2.1"):
         read_stable_diffusion(tmp_path / "other.safetensors", configs=tiny[1])
+
+
+@pytest.mark.parametrize(
+    ("text_width", "spread", "prediction"),
+    [(768, 1.0, Prediction.EPSILON), (1024, 0.05, Prediction.EPSILON), (1024, 1.0, Prediction.VELOCITY)],
+)
+def test_what_a_file_predicts_is_told_by_its_last_norm(text_width, spread, prediction):
+    norm = torch.randn(320, generator=torch.Generator().manual_seed(0)) * spread
+    weights = {stable_diffusion.CROSS: torch.zeros(320, text_width), stable_diffusion.LAST_NORM: norm}
+    assert stable_diffusion.prediction_of(weights) is prediction
+
+
+def test_a_file_with_another_unet_keeps_all_else(tiny, tmp_path):
+    weights = {name: value.half() for name, value in load_file(tiny[0]).items()}
+    averages = {EMA + "x": torch.zeros(1)}
+    save_file({**weights, **averages}, tmp_path / "half.safetensors", {"modelspec.title": "small"})
+    other = UNet2DConditionModel.from_config(tiny[2][0].config)
+    write_with_unet(tmp_path / "other.safetensors", tmp_path / "half.safetensors", other)
+    written = load_file(tmp_path / "other.safetensors")
+    assert {k: (v.dtype, v.shape) for k, v in written.items()} == {k: (v.dtype, v.shape) for k, v in weights.items()}
+    read = read_stable_diffusion(tmp_path / "other.safetensors", configs=tiny[1])
+    for name, value in other.state_dict().items():
+        torch.testing.assert_close(read.unet.state_dict()[name], value.half().float())
+    with safe_open(tmp_path / "other.safetensors", "pt") as file:
+        assert file.metadata()["modelspec.title"] == "small"
 
 
 def test_a_damaged_file_is_named(tiny, tmp_path):

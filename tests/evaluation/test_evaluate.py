@@ -14,6 +14,7 @@ from avgen_core.evaluation.features import FeatureNetworks
 from avgen_core.evaluation.judging import facts
 from avgen_core.evaluation.lpips import NAME
 from avgen_core.evaluation.report import Goal, Measure, against_ceiling, table
+from avgen_core.evaluation.targets import EMBEDDED
 from avgen_core.evaluation.trial import Settings
 from tests.evaluation.random_features import frame_means, random_lpips, video_means
 from tests.evaluation.tiny_model import tiny_model
@@ -56,7 +57,7 @@ def options(*arguments: str) -> argparse.Namespace:
 
 @pytest.fixture
 def tiny_system(monkeypatch):
-    monkeypatch.setitem(command.SYSTEMS, "embedded", lambda folder: tiny_model())
+    monkeypatch.setitem(command.SYSTEMS, "embedded", (lambda folder: tiny_model(), EMBEDDED))
 
 
 def measured(result: dict) -> dict[str, dict]:

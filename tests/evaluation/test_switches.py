@@ -85,7 +85,7 @@ def test_switches_are_counted_together_and_by_what_changed():
     judged = [JudgedSwitch(action, facts(STANDS)), JudgedSwitch(scene, pig)]
     perfect = [JudgedSwitch(switch, facts(switch.after)) for switch in (action, scene)]
     assert followed(judged) == Tally(1, 2)
-    shares = {m.name: (m.value, m.ceiling, m.count) for m in switch_measures(judged, perfect, 1)}
+    shares = {m.name: (m.value, m.ceiling, m.count) for m in switch_measures(judged, perfect, 1, 0.9)}
     assert shares["switch of one, 12 frames on"] == (0.5, 1.0, 2)
     assert shares["switch of action"] == (1.0, 1.0, 1)
     assert shares["switch of scene"] == (0.0, 1.0, 1)

@@ -9,10 +9,11 @@ import pytest
 import torch
 from build_workflows import STILL
 from PIL import Image
+from safetensors.torch import save_file
 
 from avgen_core.checkpoints.files import save_weights
 from avgen_core.networks.text_encoder import TextEncoderConfig
-from comfy_server import ComfyServer, Workflow
+from comfy_server import ComfyServer, Rejected, Workflow
 from tests.host.graphs import ART_V, forget, graph, on_checkpoint, run_latents, shipped, video_frames
 from tests.host.test_bad_input import fails
 from tests.tiny_stable_diffusion import write_adapter, write_host_checkpoint
@@ -144,6 +145,36 @@ def test_an_adapter_of_another_family_is_refused_and_training_one_explained(serv
 
 def test_a_file_that_is_no_adapter_is_refused(server: ComfyServer) -> None:
     fails(server, short("art_v_text", adapter="foreign.safetensors"), "holds a text_encoder, a reference_adapter")
+
+
+def test_a_missing_adapter_is_explained_before_the_graph_is_queued(server: ComfyServer) -> None:
+    message = "there is no 'gone.safetensors' in models/controlnet; .*to train one: .*train art-v --checkpoint"
+    with pytest.raises(Rejected, match=message):
+        server.run(short("art_v_text", adapter="gone.safetensors"))
+
+
+def test_a_controlnet_is_no_adapter(server: ComfyServer) -> None:
+    save_file({"control_model.x": torch.zeros(2)}, server.base / "models" / "controlnet" / "controlnet.safetensors")
+    message = "controlnet.safetensors was not written by AVGen.*to train one: .*train art-v"
+    fails(server, short("art_v_text", adapter="controlnet.safetensors"), message)
+
+
+@pytest.mark.parametrize("node", ["AVGenDecodeRun", "AVGenEncodeFrames"])
+def test_the_checkpoints_own_vae_is_refused_where_the_models_is_needed(
+    server: ComfyServer, earlier: int, node: str
+) -> None:
+    workflow = short("art_v_continue")
+    checkpoint = next(name for name, about in workflow.items() if about["class_type"] == "CheckpointLoaderSimple")
+    for about in workflow.values():
+        if about["class_type"] == node:
+            about["inputs"]["vae"] = [checkpoint, 2]
+    fails(server, workflow, r"this VAE is for single images: .*Load ART-V \(AVGen\)")
+
+
+def test_an_image_alone_leads_a_video(server: ComfyServer) -> None:
+    run = server.run(shipped("art_v_image", frames=2, AVGenPromptSchedule={"text": ""}))
+    assert run.ok, run.explanation
+    assert run_latents(server, run).shape[0] == 3
 
 
 def test_a_size_between_cells_is_refused(server: ComfyServer) -> None:

@@ -42,13 +42,14 @@ def models(tmp_path_factory) -> Path:
     return folder
 
 
-def in_comfyui(models: Path, width: int = 0):
+def in_comfyui(models: Path, width: int = 0, clip=None, vae=None):
     """The embedded model's parts on the host's sockets, joined as the loader joins them."""
     host, host_art_v = node_module("host"), node_module("host_art_v")
     embedded = core_module("systems.embedded").load_embedded(models)
     whole = host.HostModel(embedded, [embedded.text_encoder, embedded.dit], embedded.autoencoder)
     image_model, frames = host_art_v.embedded_image_model(models), host_art_v.Frames(width, 0, 0.0)
-    return host_art_v.art_v_model(image_model, host.EmbeddedCLIP(whole), whole.vae, models / ART_V, frames, 1.5, 0.5)
+    clip, vae = clip or host.EmbeddedCLIP(whole), vae or whole.vae
+    return host_art_v.art_v_model(image_model, clip, vae, models / ART_V, frames, 1.5, 0.5)
 
 
 def video(model, guidance: float) -> torch.Tensor:
@@ -99,11 +100,10 @@ def test_a_native_vae_works_in_the_scale_of_the_model():
 
 
 def test_a_model_is_named_by_its_weights_and_its_patches_loaded_or_not(models):
-    host_art_v, host_image_model = node_module("host_art_v"), node_module("host_image_model")
-    clip, model = SimpleNamespace(patcher=None, layer_idx=None), host_art_v.embedded_image_model(models)
+    clip, model = SimpleNamespace(patcher=None, layer_idx=None), node_module("host_art_v").embedded_image_model(models)
 
     def name(patcher) -> str:
-        return host_image_model._fingerprint(patcher, clip)
+        return node_module("host_fingerprint").fingerprint(patcher, clip)
 
     plain = name(model)
     key = "diffusion_model.input_blocks.0.0.weight"
@@ -118,3 +118,40 @@ def test_a_model_is_named_by_its_weights_and_its_patches_loaded_or_not(models):
     assert name(model) == plain
     clip.layer_idx = -2
     assert name(model) != plain
+
+
+def test_a_model_is_named_by_what_other_nodes_have_put_on_it(models):
+    model = node_module("host_art_v").embedded_image_model(models)
+    fingerprint = node_module("host_fingerprint").fingerprint
+    from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
+
+    def patched(scale: float):
+        def output_block_patch(h, hsp, options):
+            return h * scale, hsp
+
+        clone = model.clone()
+        clone.set_model_output_block_patch(output_block_patch)
+        return clone
+
+    predicting = [ModelSamplingDiscrete().patch(model, kind, False)[0] for kind in ("eps", "v_prediction")]
+    names = [fingerprint(each, None) for each in (model, patched(0.9), patched(0.8), *predicting)]
+    assert len(set(names)) == len(names)
+    assert fingerprint(patched(0.9), None) == names[1], "the same in another session"
+
+
+def test_parts_of_another_model_are_refused(models):
+    host = node_module("host")
+    unfit = node_module("host_image_model").UnfitModel
+    with pytest.raises(unfit, match="VAE .latents of 4 channels. is not that of the MODEL .8.: .*vae output"):
+        in_comfyui(models, vae=SimpleNamespace(latent_channels=4))
+
+    class LargeCLIP(host.EmbeddedCLIP):
+        def __init__(self) -> None:
+            self.patcher = None
+
+        def encode_from_tokens(self, tokens, **options):
+            return torch.zeros(1, 77, 768)
+
+    model = in_comfyui(models, clip=LargeCLIP())
+    with pytest.raises(unfit, match="states of width 768, the MODEL takes 16: .*clip output"):
+        model.denoiser(1.0).check_text("a cat")

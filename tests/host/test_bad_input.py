@@ -75,7 +75,7 @@ FAILS = {
     "late first prompt": (prompts("8: a cat"), "line 1, column 1.*first must start at frame 0"),
     "backward prompts": (prompts("0: a cat\n16: a dog\n8: a cow"), "line 3.*starts must increase"),
     "malformed JSON": (prompts('{"0": "a cat", "8": }'), "line 1, column 21: malformed JSON"),
-    "no prompt": (prompts("  "), "the prompt is empty"),
+    "a part without a prompt": (prompts("0: a cat\n16:"), "the prompt of .16:. is empty"),
     "a prompt after the end": (prompts("0: a cat\n10s: a dog"), "past the end: the video has 64 frames"),
     "a size that was not trained": (encode(96), "64x64 pixels, not 96x96: .*scale the frames you give it"),
     "too few given frames": (

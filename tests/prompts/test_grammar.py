@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from avgen_core.prompts import PromptScheduleError, parse_schedule
+from avgen_core.prompts import PromptSchedule, PromptScheduleError, Segment, parse_schedule
 
 
 def parse(text: str, **options) -> list[tuple[int, str]]:
@@ -214,14 +214,17 @@ def test_json_errors_say_where(text, line, column, message):
     assert message in str(error)
 
 
+@pytest.mark.parametrize("text", ["", " \n# only a comment\n"])
+def test_an_empty_text_is_no_prompt(text):
+    assert parse_schedule(text, fps=8) == PromptSchedule((Segment(0, ""),))
+
+
 # --- errors ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("text", "line", "column", "message"),
     [
-        ("", 1, 1, "the prompt is empty"),
-        (" \n# only a comment\n", 1, 1, "the prompt is empty"),
         ("24: a fox", 1, 1, "starts at frame 24; the first must start at frame 0"),
         ("a fox\n24: an owl", 1, 1, "`a fox` has no start; begin with a header for frame 0"),
         ("0: a fox\n24: an owl\n  12: a bear", 3, 3, "frame 12 comes after frame 24; starts must increase"),

@@ -16,7 +16,7 @@ from avgen_core.prompts import PromptSchedule, Segment
 from avgen_core.rollout.executor import Executor, Prompts
 from avgen_core.rollout.generate import Order, generate, prepare
 from avgen_core.rollout.noise import SeededNoise
-from avgen_core.systems.art_v import ArtVDenoiser, ArtVModel, Guidance, branches_of
+from avgen_core.systems.art_v import ArtVDenoiser, ArtVModel, Guidance, branches_of, check_prediction
 from avgen_core.systems.diffusers_image_model import DiffusersImageModel
 from avgen_core.systems.many_videos import Sampling, sample_latents
 from avgen_core.systems.reference_masks import masks_of
@@ -134,6 +134,16 @@ def test_less_of_the_mask_draws_less_from_the_frame_before(tmp_path):
     torch.testing.assert_close(masks[1], 0.5 * masks[0])
 
 
+def test_an_extended_run_is_the_longer_one(tmp_path):
+    adapted = denoiser(Guidance(2.0), trained=True)
+    order = Order(PLAN, PROMPTS, frames=4, seed=0, fps=8.0, guidance=2.0)
+    run = generate(adapted, prepare(adapted, order), tmp_path / "first")
+    later = Prompts(PromptSchedule((Segment(0, "a dog"),)))
+    longer = generate(adapted, prepare(adapted, replace(order, frames=2, prompts=later, parent=run)), tmp_path / "both")
+    assert longer.joins[0].exact
+    assert torch.equal(longer.latents(0, 6), frames(6, guidance=Guidance(2.0), trained=True))
+
+
 def test_a_run_goes_on_approximately_under_another_mask_strength(tmp_path):
     adapted = denoiser(trained=True)
     order = Order(PLAN, PROMPTS, frames=3, seed=0, fps=8.0, guidance=1.0)
@@ -142,6 +152,13 @@ def test_a_run_goes_on_approximately_under_another_mask_strength(tmp_path):
     longer = generate(other, prepare(other, replace(order, parent=run)), tmp_path / "second")
     assert longer.frames == 6 and torch.equal(longer.latents(0, 3), run.latents(0, 3))
     assert not longer.joins[0].exact and "mask_strength 0.5 instead of" in longer.joins[0].reason
+
+
+def test_an_adapter_of_a_model_that_predicts_something_else_is_refused():
+    check_prediction({}, Prediction.EPSILON)
+    check_prediction({"prediction": "epsilon"}, Prediction.EPSILON)
+    with pytest.raises(ValueError, match="model that predicts epsilon, and this one predicts v_prediction"):
+        check_prediction({"prediction": "epsilon"}, Prediction.VELOCITY)
 
 
 def test_reference_guidance_needs_references():
@@ -217,5 +234,9 @@ def test_many_videos_at_once_are_those_made_alone():
 
 
 def test_more_previous_frames_than_in_training_are_refused():
+    adapted, many = denoiser(), replace(PLAN, previous=3)
+    model = ArtVModel(adapted.image_model, adapted.adapter, None, None, "", (64, 64))
     with pytest.raises(PlanError, match="shows 3 previous frames, the adapter was trained with 2"):
-        prepare(denoiser(), Order(replace(PLAN, previous=3), PROMPTS, frames=1, seed=0, fps=8.0, guidance=1.0))
+        sample_latents(model, ["a cat"], 4, Sampling(many, 2.0))
+    with pytest.raises(PlanError, match="shows 3 previous frames, the adapter was trained with 2"):
+        prepare(denoiser(), Order(many, PROMPTS, frames=1, seed=0, fps=8.0, guidance=1.0))

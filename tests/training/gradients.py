@@ -16,15 +16,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from avgen_core.networks.image_autoencoder import ImageAutoencoder
-from avgen_core.training import ar_diffusion, ar_vae, autoencoder, causal_dit
+from avgen_core.training import ar_diffusion, ar_vae, art_v, autoencoder, causal_dit
 from avgen_core.training.corpus import Corpus
 from avgen_core.training.latents import LatentClips
 from avgen_core.training.level_weights import LevelWeighting
 from avgen_core.training.loop import Training, leave_processes
 from avgen_core.training.videos import ClipSpec, DioramaClips
 from tests.training import small
+from tests.training.test_art_v import network as adapted_unet
+from tests.training.test_art_v import trainer as art_v_trainer
 
-TRAINERS = ("autoencoder", "dit", "ar-vae", "ar-vae-temporal", "ar-diffusion")
+REFERENCES = art_v.ReferenceRecipe()
+TRAINERS = ("autoencoder", "dit", "ar-vae", "ar-vae-temporal", "ar-diffusion", "art-v")
 STEP = 7
 
 
@@ -47,12 +50,14 @@ def prepared(data: Path, out: Path, **changes) -> Iterator[tuple[str, Training]]
         patch.object(causal_dit, "run"),
         patch.object(ar_vae, "run"),
         patch.object(ar_diffusion, "run"),
+        patch.object(art_v, "run"),
     ):
         yield "autoencoder", autoencoder.train_autoencoder(spec, data, images)
         yield "dit", causal_dit.train_causal_dit(spec, LatentClips(data, "f" * 16), small.text_to_video(), frames=8)
         yield "ar-vae", ar_vae.train_ar_vae(spec, source, small.ar_vae(), ar_vae.ARVAEOptions(adversarial=True))
         yield "ar-vae-temporal", ar_vae.train_ar_vae(spec, source, temporal, ar_vae.ARVAEOptions(ClipSpec(4)))
         yield "ar-diffusion", ar_diffusion.train_ar_diffusion(spec, videos, generator, mixed)
+        yield "art-v", art_v.train_art_v(spec, LatentClips(data, "f" * 16), adapted_unet(), art_v_trainer(), REFERENCES)
 
 
 def gradients(training: Training) -> dict[str, Tensor]:
