@@ -87,10 +87,15 @@ class NativeVAE(host.HostVAE):
 
 
 class HostArtV:
-    """The system, and how its networks come to their devices."""
+    """The system, and how its networks come to their devices.
 
-    def __init__(self, system: ArtVModel, image_model: HostImageModel, adapter: host.ManagedNetwork, vae) -> None:
-        self.system, self.vae = system, vae
+    belongs_to: the checkpoint whose UNet learned with the adapter, if one did; a MODEL does not say what it is.
+    """
+
+    def __init__(
+        self, system: ArtVModel, image_model: HostImageModel, adapter: host.ManagedNetwork, vae, belongs_to: str
+    ) -> None:
+        self.system, self.vae, self.belongs_to = system, vae, belongs_to
         self._image_model, self._adapter = image_model, adapter
 
     def load(self) -> None:
@@ -147,7 +152,8 @@ def art_v_model(
         reference_guidance=reference_guidance,
         mask_strength=mask_strength,
     )
-    return HostArtV(system, image_model, host.ManagedNetwork(adapter, *devices), vae)
+    belongs_to = "" if about.get("learned", "nothing") == "nothing" else about["checkpoint"]
+    return HostArtV(system, image_model, host.ManagedNetwork(adapter, *devices), vae, belongs_to)
 
 
 def _check_vae(model: ModelPatcher, vae: Any) -> None:

@@ -68,6 +68,12 @@ def test_a_lora_on_the_model_changes_the_video_and_the_fingerprint(files):
     assert not torch.allclose(video(plain, 1.0), video(with_lora, 1.0), atol=1e-3)
 
 
+def test_an_adapter_whose_unet_learned_names_its_checkpoint(files, tmp_path):
+    write_adapter(tmp_path / "a.safetensors", small_unet(HOST_WIDTHS, 8), learned="all", checkpoint="b.safetensors")
+    assert in_comfyui((files[0], tmp_path / "a.safetensors")).belongs_to == "b.safetensors"
+    assert in_comfyui(files).belongs_to == ""
+
+
 def test_an_adapter_for_other_sizes_is_refused(files, library):
     with pytest.raises(ValueError, match="multiples of 8, got 100 and 64"):
         library(*files, width=100)
