@@ -79,7 +79,7 @@ def write_host_checkpoint(path: Path) -> UNet2DConditionModel:
 
 
 def write_adapter(path: Path, unet: UNet2DConditionModel, levels: tuple[int, ...] | None = None, **notes: str) -> None:
-    """A small adapter with random weights, for 64 pixels; `levels` makes it one of another family, `notes` go into its header."""
+    """A small adapter with random weights, for 64 pixels; `levels`: of another family; `notes`: for its header."""
     widths = tuple(attention.inner_dim for attention in cross_attentions(unet))
     config = ReferenceAdapterConfig(4, levels or HOST_WIDTHS, widths, 768, anchor_width=32, anchor_side=2, mask_width=8)
     adapter, generator = ReferenceAdapter(config), torch.Generator().manual_seed(0)
