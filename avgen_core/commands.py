@@ -94,7 +94,12 @@ def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_start_argument(parser: argparse.ArgumentParser) -> None:
     """What a new video begins with."""
-    parser.add_argument("--start", type=Path, metavar="FILE", help="a picture or video whose frames come first")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="FILE",
+        help="a video, or a picture (ART-V, --block 1), that comes first",
+    )
 
 
 def chosen_model(options: argparse.Namespace) -> System:

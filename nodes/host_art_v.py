@@ -87,10 +87,15 @@ class NativeVAE(host.HostVAE):
 
 
 class HostArtV:
-    """The system, and how its networks come to their devices."""
+    """The system, and how its networks come to their devices.
 
-    def __init__(self, system: ArtVModel, image_model: HostImageModel, adapter: host.ManagedNetwork, vae) -> None:
-        self.system, self.vae = system, vae
+    belongs_to: the checkpoint whose UNet learned with the adapter, if one did; a MODEL does not say what it is.
+    """
+
+    def __init__(
+        self, system: ArtVModel, image_model: HostImageModel, adapter: host.ManagedNetwork, vae, belongs_to: str
+    ) -> None:
+        self.system, self.vae, self.belongs_to = system, vae, belongs_to
         self._image_model, self._adapter = image_model, adapter
 
     def load(self) -> None:
@@ -119,14 +124,13 @@ def art_v_model(
     about, weights = _read_adapter(adapter_file)
     if adapter_file == EMBEDDED_ADAPTER:
         check_adapter(FOLDER, about)
-    velocity = isinstance(model.get_model_object("model_sampling"), comfy.model_sampling.V_PREDICTION)
-    check_prediction(about, Prediction.VELOCITY if velocity else Prediction.EPSILON)
     frames = asked.of(about)
     config = config_from(ReferenceAdapterConfig, about)
     network = ReferenceAdapter(config, comfy.ops.disable_weight_init)
     adapter = load_into(network, weights, adapter_file.name)
     devices = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
     image_model = HostImageModel(model, clip, adapter, frames.height // PIXELS, frames.width // PIXELS)
+    _check_prediction(model, about)
     _check_vae(model, vae)
     if not isinstance(vae, host.HostVAE):
         vae = NativeVAE(vae, model.model.latent_format, frames.height, frames.width)
@@ -147,17 +151,27 @@ def art_v_model(
         reference_guidance=reference_guidance,
         mask_strength=mask_strength,
     )
-    return HostArtV(system, image_model, host.ManagedNetwork(adapter, *devices), vae)
+    belongs_to = "" if about.get("learned", "nothing") == "nothing" else about["checkpoint"]
+    return HostArtV(system, image_model, host.ManagedNetwork(adapter, *devices), vae, belongs_to)
+
+
+def _check_prediction(model: ModelPatcher, about: dict[str, Any]) -> None:
+    velocity = isinstance(model.get_model_object("model_sampling"), comfy.model_sampling.V_PREDICTION)
+    try:
+        check_prediction(about, Prediction.VELOCITY if velocity else Prediction.EPSILON)
+    except ValueError as error:
+        raise UnfitModel(f"{error}; or train one for this: {HOW_TO_TRAIN}") from None
 
 
 def _check_vae(model: ModelPatcher, vae: Any) -> None:
     latent_format = model.model.latent_format
-    own = isinstance(vae, host.HostVAE) == isinstance(latent_format, _EmbeddedFormat)
-    if not own or vae.latent_channels != latent_format.latent_channels:
+    packs_own = isinstance(vae, host.HostVAE) and not isinstance(vae, NativeVAE)
+    fits = packs_own == isinstance(latent_format, _EmbeddedFormat)
+    if not fits or vae.latent_channels != latent_format.latent_channels:
         raise UnfitModel(
             f"the VAE (latents of {vae.latent_channels} channels) is not that of the MODEL "
-            f"({latent_format.latent_channels}): connect the vae output of the node that loads the MODEL to Load ART-V "
-            "(AVGen)"
+            f"({latent_format.latent_channels} channels{'' if fits else ', of another kind'}): connect the vae output "
+            "of the node that loads the MODEL to Load ART-V (AVGen)"
         )
 
 

@@ -199,6 +199,7 @@ class AVGenLoadArtV(io.ComfyNode):
                 types.Model.Output(display_name="model", tooltip="A model for the causal sampler."),
                 io.Vae.Output(display_name="vae", tooltip="The autoencoder, to decode runs and encode frames."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -226,6 +227,8 @@ class AVGenLoadArtV(io.ComfyNode):
         made = host_art_v.art_v_model(
             model, clip, vae, _adapter_file(adapter), frames, reference_guidance, mask_strength
         )
+        if made.belongs_to:
+            host.tell(cls, f"Load {made.belongs_to}: its UNet learned with this adapter", warning=True)
         return io.NodeOutput(made, made.vae)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..avgen_core.prompts import PromptSchedule, Reading, Segment, parse_schedule
+from ..avgen_core.prompts import Reading, parse_schedule
 from . import host, types
 
 TEXT_TOOLTIP = (
@@ -18,9 +18,6 @@ CLASS_TOOLTIP = (
     "One class, or a schedule: each line a class name or number after the moment it applies from, such as `0: 7` and "
     "then `24: skiing`, `3s: 7` or `50%: 12`. Empty: no class."
 )
-
-
-NO_CLASS = PromptSchedule((Segment(0, ""),))
 
 
 class AVGenPromptSchedule(io.ComfyNode):
@@ -143,9 +140,7 @@ class AVGenClassSchedule(io.ComfyNode):
     def execute(cls, model: host.HostModel, text: str, frames: int, blend: int, names: str) -> io.NodeOutput:
         system = model.system
         classes = system.classes.renamed(tuple(line.strip() for line in names.splitlines()))
-        named = NO_CLASS
-        if text.strip():
-            named = parse_schedule(text, fps=system.fps, frames=frames, chunk=1, blend=blend)
+        named = parse_schedule(text, fps=system.fps, frames=frames, chunk=1, blend=blend)
         schedule = classes.schedule(named)
         said = f"Classes understood: {', '.join(classes.name_of(prompt) or 'none' for prompt in schedule.texts())}"
         plain = classes.null in schedule.texts() and bool(classes.null)

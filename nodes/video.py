@@ -117,6 +117,6 @@ class AVGenEncodeFrames(io.ComfyNode):
         if isinstance(vae, host.HostVAE):
             vae, wanted = vae.of_videos, vae.frame_size
         if (height, width) != wanted:
-            host.tell(cls, f"Frames cropped and scaled from {width}x{height} to {wanted[1]}x{wanted[0]}")
+            host.tell(cls, f"Frames scaled and cropped from {width}x{height} to {wanted[1]}x{wanted[0]}")
             frames = fitted(frames, *wanted)
         return io.NodeOutput({"samples": vae.encode(frames)})

@@ -78,14 +78,14 @@ def write_host_checkpoint(path: Path) -> UNet2DConditionModel:
     return unet
 
 
-def write_adapter(path: Path, unet: UNet2DConditionModel, levels: tuple[int, ...] | None = None) -> None:
-    """A small adapter with random weights, for 64 pixels; `levels` makes it one of another family."""
+def write_adapter(path: Path, unet: UNet2DConditionModel, levels: tuple[int, ...] | None = None, **notes: str) -> None:
+    """A small adapter with random weights, for 64 pixels; `levels`: of another family; `notes`: for its header."""
     widths = tuple(attention.inner_dim for attention in cross_attentions(unet))
     config = ReferenceAdapterConfig(4, levels or HOST_WIDTHS, widths, 768, anchor_width=32, anchor_side=2, mask_width=8)
     adapter, generator = ReferenceAdapter(config), torch.Generator().manual_seed(0)
     for parameter in adapter.parameters():
         parameter.data.normal_(std=0.1, generator=generator)
-    save_weights(path, "reference_adapter", config, adapter.state_dict(), size=64, fps=8.0)
+    save_weights(path, "reference_adapter", config, adapter.state_dict(), size=64, fps=8.0, **notes)
 
 
 def single_file(unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel) -> dict[str, torch.Tensor]:

@@ -77,7 +77,8 @@ def read_stable_diffusion(
 def write_with_unet(path: Path, source: Path, unet: UNet2DConditionModel) -> None:
     """Write the checkpoint `source` with this UNet in place of its own, under its names and in its precision.
 
-    What reads the source reads this file too. Averaged weights are left out: they are those of the UNet that was there.
+    What reads the source, but not its averaged weights, reads this file too: those are left out, for they belong to the
+    UNet that was there.
 
     Raises:
         CheckpointError: the source is missing or damaged.

@@ -16,7 +16,7 @@ class Targets:
         attributes: accuracies as shares of the ceiling.
         part: frames at each end of a long video that are judged.
         steady: accuracies at the end of long videos as shares of those at their beginning.
-        motion: at the end of long videos as a share of that of renders, compared as `motion_goal` says.
+        motion: at the end of long videos as a share of that of renders; with `Goal.WITHIN`, how far it may be off.
         colours: drift over long videos, a share of 255.
         psnr: of the autoencoder, dB.
         switches: shares of the ceiling, by how many attributes change at once.

@@ -86,6 +86,12 @@ WHAT_FITS: dict[type, str] = {
 }
 
 
+def _what_fits(plan: RunPlan, denoiser: Denoiser) -> str:
+    if denoiser.plans == (ReferencePlan,):
+        return "use AR Reference Schedule (AVGen)"
+    return WHAT_FITS.get(type(plan), OTHERWISE)
+
+
 def is_closed(plan: RunPlan) -> bool:
     """Whether a plan ends with a certain frame, so that nothing is left in work to go on from."""
     return isinstance(plan, AsynchronousPlan | WindowedAsynchronousPlan) and plan.frames is not None
@@ -101,7 +107,7 @@ def prepare(denoiser: Denoiser, order: Order) -> Job:
         raise PlanError(
             f"this model cannot follow a schedule of the kind {type(order.plan).__name__}, only "
             f"{', '.join(plan.__name__ for plan in denoiser.plans)}: "
-            f"{WHAT_FITS.get(type(order.plan), OTHERWISE)}, or leave the schedule out"
+            f"{_what_fits(order.plan, denoiser)}, or leave the schedule out"
         )
     denoiser.check_plan(order.plan)
     for schedule in filter(None, (order.prompts.positive, order.prompts.negative)):
@@ -232,5 +238,7 @@ def _tail(plan: RunPlan, available: int) -> int:
     """How many of the last frames a plan can take as given."""
     whole = plan.tail(available)
     if whole == 0:
-        raise RunError(f"{available} frames are fewer than one block of {plan.block}: give more frames")
+        raise RunError(
+            f"{available} frames are fewer than one block of {plan.block}: give more frames, or take smaller blocks"
+        )
     return whole

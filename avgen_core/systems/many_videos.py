@@ -184,15 +184,21 @@ def sample_latents(
     frames: int,
     sampling: Sampling,
     on_progress: OnProgress = lambda share: None,
+    given: Tensor | None = None,
 ) -> Tensor:
-    """Latents (B, F, C, H, W) of one batch of videos; the first has the seed `sampling.seed`."""
-    many = ManyPrompts.of(prompts)
-    many.check(sampling.plan)
+    """Latents (B, F, C, H, W) of one batch of videos; the first has the seed `sampling.seed`.
+
+    given: latents (B, G, C, H, W) that the videos begin with.
+    """
+    many, plan = ManyPrompts.of(prompts), sampling.plan
+    if given is not None:
+        plan, given = replace(plan, given=given.shape[1]), given.transpose(0, 1)
+    many.check(plan)
     with torch.inference_mode():
         noise = ManyNoise(tuple(SeededNoise(sampling.seed + i) for i in range(len(prompts))))
         denoiser = many_denoiser(model, many, sampling.guidance)
-        denoiser.check_plan(sampling.plan)
-        executor = Executor(denoiser, sampling.plan, many, noise)
+        denoiser.check_plan(plan)
+        executor = Executor(denoiser, plan, many, noise, given=given)
         total = sum(1 for _ in executor.remaining(frames))
         finished = []
         for done in executor.run(frames):

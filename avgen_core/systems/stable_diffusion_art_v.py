@@ -16,7 +16,7 @@ from ..networks.reference_adapter import ReferenceAdapter, ReferenceAdapterConfi
 from ..networks.reference_unet import ReferenceUNet
 from .art_v import ArtVModel, any_text, check_prediction
 from .diffusers_image_model import DiffusersImageModel
-from .embedded_art_v import IMAGE_UNET, alphas_cumprod
+from .embedded_art_v import alphas_cumprod
 
 BYTES_A_PIXEL = 4 * 128 * 4  # the widest level of the autoencoder: 128 float32 channels, and what a layer needs beside
 
@@ -87,10 +87,14 @@ def load_art_v(
 
 def check_belongs(adapter: Path, about: dict[str, Any], checkpoint: Path) -> None:
     """Raises CheckpointError for an adapter, by its header, whose UNet was trained with it and is in another file."""
-    if "made_for" in about and about["made_for"] != fingerprint(checkpoint):
+    if "made_for" not in about:
+        return
+    if "checkpoint" not in about:
+        raise CheckpointError(f"{adapter.name} is for the embedded image model: use it without a checkpoint (--art-v)")
+    if about["made_for"] != fingerprint(checkpoint):
         raise CheckpointError(
-            f"{adapter.name} belongs to the UNet in {about.get('checkpoint', IMAGE_UNET)}, not to {checkpoint.name}: "
-            "name that checkpoint, which was written beside the adapter in training"
+            f"{adapter.name} belongs to the UNet in {about['checkpoint']}, not to {checkpoint.name}: name that "
+            "checkpoint, which was written beside the adapter in training"
         )
 
 

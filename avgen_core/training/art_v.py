@@ -48,6 +48,10 @@ class ReferenceRecipe:
     remade: float = 0.25
     remade_levels: tuple[int, int] = (200, 700)
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.text_dropped <= 1:
+            raise ValueError(f"text_dropped must be a share, 0 to 1, got {self.text_dropped}")
+
 
 IMAGES_ALONE = ReferenceRecipe(references_dropped=1.0, remade=0.0)
 

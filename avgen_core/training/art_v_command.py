@@ -38,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--reference-noise", type=float, default=ReferenceRecipe.noise,
                        help="art-v: the most noise that references carry (default: %(default)s)")  # fmt: skip
+    group.add_argument("--text-dropped", type=float, default=ReferenceRecipe.text_dropped,
+                       help="art-v: share of frames without their text (default: %(default)s)")  # fmt: skip
+
+
+def _recipe(options: argparse.Namespace) -> ReferenceRecipe:
+    return ReferenceRecipe(noise=options.reference_noise, text_dropped=options.text_dropped)
 
 
 def train_image_model(options: argparse.Namespace) -> None:
@@ -104,7 +110,7 @@ def _train_on_checkpoint(options: argparse.Namespace) -> None:
         export(training)
 
     spec = spec_of(options, steps=20_000, batch=16, learning_rate=1e-4, ema_decay=0.999)
-    recipe = ReferenceRecipe(noise=options.reference_noise)
+    recipe = _recipe(options)
     if learned is Learned.NOTHING:
         train_art_v(spec, clips, network, trainer, recipe, on_save=export)
         return
@@ -133,8 +139,8 @@ def _train_on_embedded(options: argparse.Namespace) -> None:
             options.export / ART_V, "reference_adapter", adapter.config, adapter.state_dict(), **notes, **clips
         )
 
-    recipe = ReferenceRecipe(noise=options.reference_noise)
-    train_art_v(spec, LatentClips(options.data, encoder), model, _trainer(options), recipe, on_save=export)
+    clips = LatentClips(options.data, encoder)
+    train_art_v(spec, clips, model, _trainer(options), _recipe(options), on_save=export)
 
 
 def _trainer(options: argparse.Namespace) -> ArtVTrainer:

@@ -33,6 +33,8 @@ def read_captions(folder: Path, names: list[str], fps: float) -> list[PromptSche
     for file in files:
         try:
             schedules.append(parse_schedule(file.read_text("utf-8").strip(), fps=fps))
+            if not any(schedules[-1].texts()):
+                raise ValueError("the caption is empty; write what the video shows")
         except ValueError as error:
             raise ValueError(f"{file.name}: {error}") from error
     return schedules

@@ -111,7 +111,7 @@ def test_frames_of_another_size_are_cropped_and_it_is_said(server: ComfyServer) 
     )
     run = server.run(workflow)
     assert run.ok, run.explanation
-    assert any("cropped and scaled from 96x64 to 64x64" in said.text for said in run.texts)
+    assert any("scaled and cropped from 96x64 to 64x64" in said.text for said in run.texts)
 
 
 def test_an_open_run_is_extended_exactly(server: ComfyServer) -> None:

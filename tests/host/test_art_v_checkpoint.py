@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import environment
-from avgen_core.checkpoints.stable_diffusion import CONFIGS
+from avgen_core.checkpoints.stable_diffusion import CONFIGS, write_with_unet
 from tests.host.in_process import core_module, node_module
 from tests.host.test_art_v_models import video
 from tests.tiny_stable_diffusion import HOST_WIDTHS, small_unet, write_adapter, write_host_checkpoint
@@ -66,6 +66,19 @@ def test_a_lora_on_the_model_changes_the_video_and_the_fingerprint(files):
     plain, with_lora = in_comfyui(files), in_comfyui(files, lora=1.0)
     assert plain.system.fingerprint != with_lora.system.fingerprint
     assert not torch.allclose(video(plain, 1.0), video(with_lora, 1.0), atol=1e-3)
+
+
+def test_comfyui_reads_a_checkpoint_with_another_unet(files, tmp_path):
+    other = small_unet(HOST_WIDTHS, 8)
+    write_with_unet(tmp_path / "other.safetensors", files[0], other)
+    network = in_comfyui((tmp_path / "other.safetensors", files[1]))._image_model.model.model.diffusion_model
+    torch.testing.assert_close(network.input_blocks[0][0].weight, other.conv_in.weight.half().to(torch.float32))
+
+
+def test_an_adapter_whose_unet_learned_names_its_checkpoint(files, tmp_path):
+    write_adapter(tmp_path / "a.safetensors", small_unet(HOST_WIDTHS, 8), learned="all", checkpoint="b.safetensors")
+    assert in_comfyui((files[0], tmp_path / "a.safetensors")).belongs_to == "b.safetensors"
+    assert in_comfyui(files).belongs_to == ""
 
 
 def test_an_adapter_for_other_sizes_is_refused(files, library):

@@ -136,13 +136,35 @@ def test_a_model_is_named_by_what_other_nodes_have_put_on_it(models):
     predicting = [ModelSamplingDiscrete().patch(model, kind, False)[0] for kind in ("eps", "v_prediction")]
     names = [fingerprint(each, None) for each in (model, patched(0.9), patched(0.8), *predicting)]
     assert len(set(names)) == len(names)
-    assert fingerprint(patched(0.9), None) == names[1], "the same in another session"
+    assert fingerprint(patched(0.9), None) == names[1], "the same when the graph is loaded again"
+
+
+def test_a_model_keeps_its_name_when_its_patches_have_worked(models):
+    model, fingerprint = (
+        node_module("host_art_v").embedded_image_model(models),
+        node_module("host_fingerprint").fingerprint,
+    )
+    found = None
+
+    def remember(q, k, v, options):
+        nonlocal found
+        found = torch.ones(3)
+        return q, k, v
+
+    def use(h, hsp, options):
+        return h if found is None else h + found.sum(), hsp
+
+    model.set_model_attn1_patch(remember)
+    model.set_model_output_block_patch(use)
+    before = fingerprint(model, None)
+    remember(1, 2, 3, {})
+    assert fingerprint(model, None) == before
 
 
 def test_parts_of_another_model_are_refused(models):
     host = node_module("host")
     unfit = node_module("host_image_model").UnfitModel
-    with pytest.raises(unfit, match="VAE .latents of 4 channels. is not that of the MODEL .8.: .*vae output"):
+    with pytest.raises(unfit, match="VAE .latents of 4 channels. is not that of the MODEL .8 channels, of another kind.: .*vae output"):
         in_comfyui(models, vae=SimpleNamespace(latent_channels=4))
 
     class LargeCLIP(host.EmbeddedCLIP):

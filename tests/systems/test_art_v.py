@@ -233,6 +233,18 @@ def test_many_videos_at_once_are_those_made_alone():
         torch.testing.assert_close(together[number], alone, atol=1e-4, rtol=1e-4)
 
 
+def test_many_videos_begin_with_given_frames():
+    adapted = denoiser(trained=True)
+    model = ArtVModel(adapted.image_model, adapted.adapter, None, None, "", (64, 64), mask_strength=1.0)
+    given = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(9))
+    together = sample_latents(model, ["", ""], 3, Sampling(PLAN, 1.0, seed=3), given=given)
+    for number in range(2):
+        plan, wordless = replace(PLAN, given=1), Prompts(PromptSchedule((Segment(0, ""),)))
+        executor = Executor(denoiser(trained=True), plan, wordless, SeededNoise(3 + number), given=given[number])
+        alone = torch.cat([done.finished for done in executor.run(3)])
+        torch.testing.assert_close(together[number], alone, atol=1e-4, rtol=1e-4)
+
+
 def test_more_previous_frames_than_in_training_are_refused():
     adapted, many = denoiser(), replace(PLAN, previous=3)
     model = ArtVModel(adapted.image_model, adapted.adapter, None, None, "", (64, 64))

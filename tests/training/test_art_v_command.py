@@ -149,6 +149,12 @@ def test_a_missing_caption_is_named(tmp_path):
         read_captions(tmp_path, ["bird.mp4"], fps=25)
 
 
+def test_an_empty_caption_is_named(tmp_path):
+    (tmp_path / "bird.txt").write_text("  ")
+    with pytest.raises(ValueError, match="bird.txt: the caption is empty; write what the video shows"):
+        read_captions(tmp_path, ["bird.mp4"], fps=25)
+
+
 def test_a_missing_tokenizer_is_named(tmp_path, films, checkpoint, monkeypatch, capsys):
     monkeypatch.setattr(stable_diffusion, "CONFIGS", checkpoint[1])
     on_checkpoint("art-latents", films, checkpoint)

@@ -1,0 +1,105 @@
+"""Does a video stay what it is when no text says it? Videos from a picture alone, by adapters of `art_v_claims.py`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from art_v_claims import ARMS, Arm, colour_drift, hide_anchor, sampling_of, trained_as  # noqa: E402
+
+from avgen_core.diorama import Attributes, sample_attributes  # noqa: E402
+from avgen_core.evaluation.classifier import WINDOW, classify, load_classifier  # noqa: E402
+from avgen_core.evaluation.judging import facts, fresh_renders, spread_windows, tally  # noqa: E402
+from avgen_core.evaluation.measures import flow_magnitude  # noqa: E402
+from avgen_core.media.decode import decode_latents, encode_frames  # noqa: E402
+from avgen_core.systems.embedded_art_v import load_embedded_art_v  # noqa: E402
+from avgen_core.systems.many_videos import sample_latents, to_pixels  # noqa: E402
+
+PART = 64  # last frames that are judged
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Of one arm and seed: shares of windows at the end that show the picture's subject, scene, time and weather;
+    colour drift (of 255) and motion there (pixels a frame)."""
+
+    subject: float
+    scene: float
+    time: float
+    weather: float
+    colour_drift: float
+    motion: float
+
+
+def videos_of(arm: Arm, seed: int, folder: Path, options: argparse.Namespace, wanted: list[Attributes]) -> np.ndarray:
+    """Videos that go on from the first frame of a render each, without a word."""
+    model = replace(load_embedded_art_v(folder), mask_strength=1.0)
+    if arm.blind:
+        hide_anchor(model.adapter, arm.blind)
+    pictures = torch.from_numpy(fresh_renders(wanted, WINDOW, 5_000_011 + seed)[:, 0]).float() / 255
+    given = encode_frames(model.autoencoder.encode, pictures)[:, None]
+    sampling = replace(sampling_of(arm, model, options.sampling_steps, seed), guidance=1.0)
+    latents = sample_latents(model, [""] * len(wanted), options.frames, sampling, given=given)
+    return np.stack([to_pixels(decode_latents(model.autoencoder.decode, video)) for video in latents])
+
+
+def kept(videos: np.ndarray, wanted: list[Attributes]) -> Kept:
+    count = PART // WINDOW
+    windows = spread_windows(videos[:, -PART:], 0, PART, count)
+    found = tally([facts(a) for a in wanted for _ in range(count)], classify(load_classifier(), windows))
+    shares = (found[name].share for name in ("subject", "scene", "time", "weather"))
+    return Kept(*shares, colour_drift(videos), fmean(map(flow_magnitude, videos[:, -PART:])))
+
+
+def table(results: dict[str, list[Kept]]) -> str:
+    """Means over the seeds, with the values of each seed behind."""
+    columns = list(asdict(next(iter(results.values()))[0]))
+    rows = ["| arm | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, seeds in results.items():
+        values = [[getattr(one, column) for one in seeds] for column in columns]
+        cells = (f"{fmean(each):.3f} ({', '.join(f'{v:.3f}' for v in each)})" for each in values)
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--adapters", type=Path, default=Path("runs/art-v-claims"), help="what art_v_claims.py trained")
+    add("--trained", default="800x48", help="steps and batch of that training (default: 800x48)")
+    add("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="default: all")
+    add("--seeds", type=int, nargs="+", default=(0, 1), help="default: 0 1")
+    add("--clips", type=int, default=8, help="videos of each arm and seed (default: 8)")
+    add("--frames", type=int, default=256, help="frames of a video (default: 256)")
+    add("--sampling-steps", type=int, default=10, help="denoising steps of a frame (default: 10)")
+    add("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    results: dict[str, list[Kept]] = {}
+    for seed in options.seeds:
+        rng = np.random.default_rng((seed, 8))
+        wanted = [sample_attributes(rng, held_out=True) for _ in range(options.clips)]
+        for name in options.arms:
+            folder = options.adapters / f"{trained_as(name)}-{seed}-{options.trained}"
+            blind = f"-{ARMS[name].blind}-blind" if ARMS[name].blind else ""
+            file = folder / f"identity{blind}-{options.clips}x{options.frames}x{options.sampling_steps}.json"
+            if not file.exists():
+                videos = videos_of(ARMS[name], seed, folder, options, wanted)
+                np.save(file.with_suffix(".npy"), videos)
+                file.write_text(json.dumps(asdict(kept(videos, wanted))))
+                print(f"{folder.name}{blind}: {file.read_text()}", flush=True)
+            results.setdefault(name, []).append(Kept(**json.loads(file.read_text())))
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
