@@ -193,14 +193,18 @@ def mask_means(model: ArtVModel, sampling: Sampling, attributes: Attributes) -> 
         return {str(m): float(torch.cat(list(masks_of(model, run, frames, m))).mean()) for m in MOMENTS}
 
 
-def table(results: dict[str, list[Found]]) -> str:
-    """Means over the seeds, with the values of each seed behind."""
-    columns = [name for name in asdict(next(iter(results.values()))[0]) if name != "masks"]
-    rows = ["| arm | " + " | ".join(columns) + " | " + " | ".join(f"mask at {m}" for m in MOMENTS) + " |"]
-    rows.append("|---" * (len(columns) + len(MOMENTS) + 1) + "|")
-    for name, runs in results.items():
-        values = [[getattr(run, column) for run in runs] for column in columns]
-        values += [[run.masks[str(m)] for run in runs] for m in MOMENTS]
+def figures(found: Found) -> dict[str, float]:
+    """Its columns in the table."""
+    masks = {f"mask at {m}": found.masks[str(m)] for m in MOMENTS}
+    return {**{name: value for name, value in asdict(found).items() if name != "masks"}, **masks}
+
+
+def table(results: dict[str, list[dict[str, float]]]) -> str:
+    """A row for each name: means over the seeds, with the values of each seed behind."""
+    columns = list(next(iter(results.values()))[0])
+    rows = ["| arm | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, seeds in results.items():
+        values = [[one[column] for one in seeds] for column in columns]
         cells = (f"{fmean(each):.3f} ({', '.join(f'{v:.3f}' for v in each)})" for each in values)
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
@@ -237,7 +241,7 @@ def main() -> None:
     results: dict[str, list[Found]] = {}
     for name, seed in runs:
         results.setdefault(name, []).append(found_in(ARMS[name], seed, folders[name, seed], options))
-    print(table(results))
+    print(table({name: [figures(found) for found in seeds] for name, seeds in results.items()}))
     if options.json:
         content = {name: [asdict(found) for found in runs] for name, runs in results.items()}
         options.json.write_text(json.dumps({"steps": options.steps, "results": content}, indent=1))

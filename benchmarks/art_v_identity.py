@@ -14,7 +14,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from art_v_claims import ARMS, Arm, colour_drift, hide_anchor, sampling_of, trained_as  # noqa: E402
+from art_v_claims import ARMS, Arm, colour_drift, hide_anchor, sampling_of, table, trained_as  # noqa: E402
 
 from avgen_core.diorama import Attributes, sample_attributes  # noqa: E402
 from avgen_core.evaluation.classifier import WINDOW, classify, load_classifier  # noqa: E402
@@ -60,17 +60,6 @@ def kept(videos: np.ndarray, wanted: list[Attributes]) -> Kept:
     return Kept(*shares, colour_drift(videos), fmean(map(flow_magnitude, videos[:, -PART:])))
 
 
-def table(results: dict[str, list[Kept]]) -> str:
-    """Means over the seeds, with the values of each seed behind."""
-    columns = list(asdict(next(iter(results.values()))[0]))
-    rows = ["| arm | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for name, seeds in results.items():
-        values = [[getattr(one, column) for one in seeds] for column in columns]
-        cells = (f"{fmean(each):.3f} ({', '.join(f'{v:.3f}' for v in each)})" for each in values)
-        rows.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(rows)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
@@ -98,7 +87,7 @@ def main() -> None:
                 file.write_text(json.dumps(asdict(kept(videos, wanted))))
                 print(f"{folder.name}{blind}: {file.read_text()}", flush=True)
             results.setdefault(name, []).append(Kept(**json.loads(file.read_text())))
-    print(table(results))
+    print(table({name: [asdict(one) for one in seeds] for name, seeds in results.items()}))
 
 
 if __name__ == "__main__":

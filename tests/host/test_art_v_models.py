@@ -164,7 +164,9 @@ def test_a_model_keeps_its_name_when_its_patches_have_worked(models):
 def test_parts_of_another_model_are_refused(models):
     host = node_module("host")
     unfit = node_module("host_image_model").UnfitModel
-    with pytest.raises(unfit, match="VAE .latents of 4 channels. is not that of the MODEL .8 channels, of another kind.: .*vae output"):
+    with pytest.raises(
+        unfit, match="VAE .latents of 4 channels. is not that of the MODEL .8 channels, of another kind.: .*vae output"
+    ):
         in_comfyui(models, vae=SimpleNamespace(latent_channels=4))
 
     class LargeCLIP(host.EmbeddedCLIP):
