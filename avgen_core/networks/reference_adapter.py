@@ -22,7 +22,7 @@ class ReferenceAdapterConfig:
     latent_channels: of the image model's latents; references: previous frames that it sees; widths: channels of the
     UNet's levels, from the finest; attention_widths: inner width of each of its cross-attentions, in the order in which
     a forward meets them; text_width: of the states that it attends to; anchor_side: the anchor becomes anchor_side^2
-    tokens of anchor_width.
+    tokens of anchor_width; squeeze: how many times narrower than its level the encoder's residual blocks are.
     """
 
     latent_channels: int
@@ -34,10 +34,13 @@ class ReferenceAdapterConfig:
     anchor_width: int = 256
     anchor_side: int = 8
     mask_width: int = 64
+    squeeze: int = 4
 
     def __post_init__(self) -> None:
         if self.references < 1:
             raise ValueError(f"an adapter needs at least 1 reference, got {self.references}")
+        if any(width % self.squeeze for width in self.widths):
+            raise ValueError(f"levels of {self.widths} channels cannot be {self.squeeze} times narrower")
 
     @property
     def planes(self) -> int:
@@ -88,11 +91,10 @@ class ResidualBlock(nn.Module):
 
 
 class Level(nn.Module):
-    """`LightAdapterBlock` of diffusers: residual blocks at a quarter of the level's width."""
+    """`LightAdapterBlock` of diffusers, where residual blocks are at a quarter of the level's width."""
 
-    def __init__(self, inside: int, outside: int, blocks: int, down: bool, operations=nn) -> None:
+    def __init__(self, inside: int, middle: int, outside: int, blocks: int, down: bool, operations=nn) -> None:
         super().__init__()
-        middle = outside // 4
         self.down = nn.AvgPool2d(2, ceil_mode=True) if down else nn.Identity()
         self.in_conv = operations.Conv2d(inside, middle, 1)
         self.resnets = nn.Sequential(*(ResidualBlock(middle, operations) for _ in range(blocks)))
@@ -113,7 +115,8 @@ class ReferenceEncoder(nn.Module):
         super().__init__()
         inside = (config.planes, *config.widths)
         self.body = nn.ModuleList(
-            Level(inside[i], width, config.residual_blocks, i > 0, operations) for i, width in enumerate(config.widths)
+            Level(inside[i], width // config.squeeze, width, config.residual_blocks, i > 0, operations)
+            for i, width in enumerate(config.widths)
         )
         self.gains = nn.ParameterList(nn.Parameter(torch.zeros(width)) for width in config.widths)
 

@@ -20,7 +20,7 @@ from .art_v import ArtVTrainer
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
-ANCHOR_SIZES = {"anchor_width": 128, "anchor_side": 4}  # for latents of 8 x 8
+SIZES = {"anchor_width": 128, "anchor_side": 8, "squeeze": 2}  # 64 / 4 channels would not hold three latents of 16
 
 
 def embedded_encoder(models: Path) -> str:
@@ -44,7 +44,7 @@ def image_model(models: Path) -> tuple[UNet2DConditionModel, ImageUNetConfig]:
 
 def embedded_network(unet: UNet2DConditionModel, references: int) -> ReferenceUNet:
     """A small image model with a fresh adapter."""
-    return adapted(unet, references, **ANCHOR_SIZES)
+    return adapted(unet, references, **SIZES)
 
 
 def adapted(unet: UNet2DConditionModel, references: int, **sizes: int) -> ReferenceUNet:

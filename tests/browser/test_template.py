@@ -47,5 +47,5 @@ def test_prompt_is_edited_and_the_video_seen(open_page: Callable[[], ComfyPage])
     assert end["kind"] == "execution_success", end
     page.wait_for_result()
     if for_the_readme:
-        page.screenshot(PICTURES / "text_to_video.png")
+        page.screenshot(PICTURES / "text_to_video.jpg")
     assert page.errors == []

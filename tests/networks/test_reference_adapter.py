@@ -135,6 +135,13 @@ def test_the_encoder_is_the_light_adapter_of_diffusers():
         torch.testing.assert_close(level, expected)
 
 
+def test_the_encoder_may_be_wider_than_diffusers():
+    adapter = adapter_for(unet(), squeeze=1)
+    assert [level.out_conv.in_channels for level in adapter.reference_encoder.body] == list(WIDTHS)
+    with pytest.raises(ValueError, match="cannot be 3 times narrower"):
+        adapter_for(unet(), squeeze=3)
+
+
 def test_an_adapter_of_another_image_model_is_refused():
     adapter = adapter_for(unet())
     other = UNet2DConditionModel.from_config({**unet().config, "block_out_channels": (32, 32, 64)})
