@@ -216,7 +216,7 @@ def plan(options: argparse.Namespace) -> None:
     if options.ar_diffusion:
         schedule = _windowed_settings(options).windowed_plan(ar_diffusion.WINDOW, TIMESTEPS)
     else:
-        schedule = _causal_plan(options)
+        schedule = _causal_plan(options, STEPS)
     print(cost(schedule, options.frames))
     if options.picture:
         from PIL import Image
@@ -267,7 +267,7 @@ def _make(options: argparse.Namespace, earlier: Path | None, start: Path | None)
     for join in job.joins:
         print(join)
     if job.new_frames != options.frames:
-        print(f"{options.frames} frames fill {job.new_frames} in whole blocks of {job.recipe.plan.block}")
+        print(f"{options.frames} frames fill {job.new_frames}: {job.rounded_to}")
     try:
         run = work(denoiser, job, work_folder / job.recipe.id, _show)
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -51,6 +52,19 @@ def main() -> None:
             "frames, embedded, ARLON's steps": lambda: sampled(plain, guided.default_plan),
         },
         1 if options.quick else 5,
+    )
+    tokens, guided_frames, few, all_steps = (
+        median(seconds[name])
+        for name in (
+            "tokens alone, ARLON",
+            "frames and tokens, ARLON",
+            "frames, embedded, ARLON's steps",
+            "frames, embedded",
+        )
+    )
+    print(
+        f"tokens take {tokens / guided_frames:.0%} of ARLON's time; the video model takes {all_steps / tokens:.1f} "
+        f"times as long at its own steps, {few / tokens:.1f} times at ARLON's"
     )
     steps = {"embedded": len(plain.default_plan.sigmas), "ARLON": len(guided.default_plan.sigmas)}
     report(f"{options.frames} frames", seconds, "frames, embedded", options.json, steps=steps, frames=options.frames)

@@ -44,7 +44,7 @@ class AVGenSampleCausal(io.ComfyNode):
                     default=64,
                     min=1,
                     max=100_000,
-                    tooltip="New frames; rounded up to whole blocks, as the report says.",
+                    tooltip="New frames; rounded up to whole blocks or segments, as the report says.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -83,7 +83,7 @@ class AVGenSampleCausal(io.ComfyNode):
                     "start_latents",
                     optional=True,
                     tooltip="Encoded frames to begin with (image to video, video to video): the last that fit into the "
-                    "window. ART-V takes all, and the first is its anchor.",
+                    "window, or into a segment's overlap. ART-V takes all, and the first is its anchor.",
                 ),
             ],
             outputs=[
@@ -126,7 +126,7 @@ class AVGenSampleCausal(io.ComfyNode):
         run = cls._work(model, denoiser, job)
         text = report(run)
         if job.new_frames != frames:
-            text += f"\nasked for {frames} new frames, made {job.new_frames}: whole blocks of {job.recipe.plan.block}"
+            text += f"\nasked for {frames} new frames, made {job.new_frames}: {job.rounded_to}"
         remarks = (*asked.remarks, *(avoided.remarks if avoided else ()))
         text += "".join(f"\nWarning: {remark}" for remark in remarks)
         host.tell(cls, text, warning=bool(remarks))

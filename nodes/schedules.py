@@ -227,7 +227,8 @@ class AVGenSegmentSchedule(io.ComfyNode):
                     default=4,
                     min=1,
                     max=4095,
-                    tooltip="Frames of a segment that are the last of the one before.",
+                    tooltip="Frames of a segment that are the last of the one before. At least 4 with the embedded "
+                    "model, so that tokens go on from an earlier video.",
                 ),
                 io.Int.Input("frames", default=64, min=1, max=100_000, tooltip=FRAMES),
             ],

@@ -45,11 +45,12 @@ def test_frames_keep_their_prompts_as_the_embedded_model_was_trained(cat):
     assert (plan["on_switch"], plan["context_timestep"]) == ("keep", 0.0)
 
 
-def test_art_v_makes_a_video(tmp_path):
+@pytest.mark.parametrize(("system", "frames"), [("--art-v", 2), ("--arlon", 4)])
+def test_other_systems_make_a_video(system, frames, tmp_path):
     video = tmp_path / "a.mp4"
-    done = avgen("generate", "--art-v", "--prompt", CAT, "--frames", 2, "--steps", 2, "--output", video)
+    done = avgen("generate", system, "--prompt", CAT, "--frames", frames, "--steps", 2, "--output", video)
     assert done.returncode == 0, done.stderr
-    assert np.stack(list(read_video(video))).shape == (2, 512, 512, 3)
+    assert np.stack(list(read_video(video))).shape == (frames, 512, 512, 3)
 
 
 def test_art_v_goes_on_from_a_picture_without_words(cat, tmp_path):

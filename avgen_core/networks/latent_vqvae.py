@@ -85,6 +85,11 @@ class Codebook(nn.Module):
         """Indices (...) to vectors (..., dim)."""
         return functional.embedding(indices, self.vectors)
 
+    @property
+    def alive(self) -> Tensor:
+        """(codes,) bool: which are used enough to stay where they are."""
+        return self.uses >= REVIVED_BELOW * self.uses.mean()
+
     @torch.no_grad()
     def follow(self, uses: Tensor, sums: Tensor, decay: float = 0.98) -> None:
         """Move towards the mean of what a step assigned: uses (codes,) and sums of features (codes, dim).
@@ -94,7 +99,7 @@ class Codebook(nn.Module):
         self.uses.lerp_(uses.to(self.uses), 1 - decay)
         self.sums.lerp_(sums.to(self.sums), 1 - decay)
         self.vectors.copy_(self.sums / self.uses.clamp(min=1e-6)[:, None])
-        dead = (self.uses < REVIVED_BELOW * self.uses.mean()).nonzero()[:, 0]
+        dead = (~self.alive).nonzero()[:, 0]
         if not len(dead):
             return
         busy = self.uses.argsort(descending=True)[: min(len(dead), len(self.uses) - len(dead))]

@@ -70,9 +70,17 @@ class Job:
 
     @property
     def new_frames(self) -> int:
-        """Frames that the work adds to the video: what was asked for, rounded up to whole blocks."""
+        """Frames that the work adds to the video: what was asked for, rounded up to whole blocks or segments."""
         given = 0 if self.given is None or self.parent is not None else len(self.given)
         return self.recipe.frames - self.inherited - given
+
+    @property
+    def rounded_to(self) -> str:
+        """What fills the video, in words."""
+        plan = self.recipe.plan
+        if isinstance(plan, SegmentPlan):
+            return f"whole segments of {plan.segment}, each but the first adds {plan.block}"
+        return f"whole blocks of {plan.block}"
 
     def already_there(self, first: int, count: int) -> int:
         """How many of `count` finished stream frames from `first` on are inherited."""
@@ -81,7 +89,7 @@ class Job:
 
 OTHERWISE = "connect the model to the node that makes the asynchronous schedule"
 WHAT_FITS: dict[type, str] = {
-    SegmentPlan: "load a model with ARLON's parts for it",
+    SegmentPlan: "use Load ARLON (AVGen) for it",
     ReferencePlan: "load an image model with ART-V for it",
 }
 

@@ -23,7 +23,7 @@ from ..plan import Action, AsynchronousPlan, BlockPlan, Query, SegmentPlan
 from ..rollout.denoiser import Request
 from .causal_wan import CausalWanDenoiser
 from .token_track import TokenTrack
-from .token_writer import Memory, TokenWriter, VideoPrompts, written_codes
+from .token_writer import Memory, TokenWriter, VideoPrompts, append_codes, written_codes
 
 
 @dataclass(frozen=True)
@@ -127,11 +127,17 @@ class CodeGuidance:
             codes = self._codes_there_are(group, len(prompts(row)), request)
             if codes is None:
                 writer.write(prompts(row), request.memory, request.noise)
-            else:
+            elif self.track is None:
                 writer.follow(codes, prompts(row), request.memory)
+            else:
+                append_codes(request.memory, codes)  # nothing will be written after them
 
     def _codes_there_are(self, group: int, videos: int, request: Request) -> Tensor | None:
-        """Codes (videos, cells) of frames that were given, or of the track; None where they are to be written."""
+        """Codes (videos, cells) of frames that were given, or of the track; None where they are to be written.
+
+        A group that is given only in part is written. Where the stream's groups are not those of the whole video, the
+        track's group is the one that holds the middle frame.
+        """
         config = self.parts.coder.config
         begin, end = config.frames_of(group), config.frames_of(group + 1)
         if request.given is not None and end <= len(request.given):
@@ -141,7 +147,8 @@ class CodeGuidance:
             return self.parts.coder.encode(of_videos.to(weight), first=group)[:, 0].flatten(1).cpu()
         if self.track is None:
             return None
-        return self.track.group(config.group_of(begin + request.origin))[None].expand(videos, -1)
+        middle = begin + (end - begin) // 2 + request.origin
+        return self.track.group(config.group_of(middle))[None].expand(videos, -1)
 
     def _layers_of(self, frames: tuple[int, ...], repeats: int, memory: Memory) -> dict[int, Tensor]:
         """Modulations of the frames of a pass, computed once for all steps of a block."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,8 @@ from ..rollout.files import written_whole
 from ..rollout.noise import NoiseSource
 from .token_writer import Memory, TokenWriter, written_codes
 
-KEY, SUFFIX = "avgen_tokens", ".tokens.safetensors"
+KEY, DIGEST, SUFFIX = "avgen_tokens", "digest", ".tokens.safetensors"
+MOST_GROUPS = 100_000
 
 
 class TrackError(ValueError):
@@ -54,9 +56,11 @@ class TokenTrack:
         return replace(self, codes=self.codes[start:stop])
 
     def repeated(self, times: int) -> TokenTrack:
-        """`times` in a row, at least 1. Raises TrackError for fewer."""
+        """`times` in a row, at least 1. Raises TrackError for fewer, or for more than `MOST_GROUPS` groups."""
         if times < 1:
             raise TrackError(f"tokens can be repeated once or more, got {times}")
+        if times * len(self.codes) > MOST_GROUPS:
+            raise TrackError(f"{times} times {len(self.codes)} groups are more than {MOST_GROUPS}: repeat them less")
         return replace(self, codes=self.codes.repeat(times, 1, 1))
 
     def followed_by(self, other: TokenTrack) -> TokenTrack:
@@ -90,20 +94,27 @@ class TokenTrack:
         """Write as one safetensors file, which takes its name only when it is complete."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as partial:
-            save_file({"codes": self.codes.to(torch.int32).contiguous()}, partial, {KEY: self.codebook})
+            codes = self.codes.to("cpu", torch.int32).contiguous()
+            save_file({"codes": codes}, partial, {KEY: self.codebook, DIGEST: _digest(codes)})
 
     @classmethod
     def load(cls, path: Path) -> TokenTrack:
         """Read what `save` wrote. Raises TrackError when the file is damaged or foreign."""
         try:
             with safe_open(path, "pt") as file:
-                header = (file.metadata() or {}).get(KEY)
-                codes = file.get_tensor("codes") if header is not None else None
+                header = file.metadata() or {}
+                codes = file.get_tensor("codes") if KEY in header else None
         except (SafetensorError, OSError) as error:
             raise TrackError(f"{path.name} cannot be read ({error}): it is no safetensors file or truncated") from error
-        if codes is None or codes.ndim != 3 or not len(codes):
+        if codes is None or codes.ndim != 3 or not codes.numel() or codes.dtype != torch.int32:
             raise TrackError(f"{path.name} holds no tokens of AVGen's")
-        return cls(codes, header)
+        if _digest(codes) != header.get(DIGEST):
+            raise TrackError(f"{path.name} is damaged, its tokens are not those that were saved: save them anew")
+        return cls(codes, header[KEY])
+
+
+def _digest(codes: Tensor) -> str:
+    return hashlib.sha256(codes.numpy().tobytes()).hexdigest()[:16]
 
 
 @torch.no_grad()

@@ -106,7 +106,7 @@ class TokenWriter:
             logits = self.network(before, position, prefix, torch.zeros_like(before), cache)
             last = choose(group, cell, self._guided(logits[:, 0].float().cpu()))
             codes.append(last)
-        memory["codes"] = torch.cat([written, torch.stack(codes, dim=1).to(torch.int32)[None]])
+        append_codes(memory, torch.stack(codes, dim=1))
         cache.forget(group + 2 - config.window)
         memory["groups"] = cache.groups
         memory["keys"] = torch.stack([keys for keys, _ in cache.layers])
@@ -132,6 +132,12 @@ class TokenWriter:
             rows = torch.tensor([[distinct.index(mix)] for mix in mixes], device=weight.device)
             self._prefix = prompts, self.network.prefix(torch.stack(states).to(weight)).of(rows)
         return self._prefix[1]
+
+
+def append_codes(memory: Memory, codes: Tensor) -> None:
+    """The next group's codes (videos, cells) behind those in a run's memory."""
+    written = written_codes(memory, *codes.shape)
+    memory["codes"] = torch.cat([written, codes.to(torch.int32)[None]])
 
 
 def written_codes(memory: Memory, videos: int = 1, cells: int = 0) -> Tensor:

@@ -16,8 +16,8 @@ COMMITMENT = 0.25  # arXiv 1711.00937, section 3.2
 def losses(model: LatentVQVAE, latents: Tensor) -> RowLosses:
     """Latents (B, C, F, H, W): the error of what comes back, and of features that keep away from their codes.
 
-    notes: `uses` (B, codes) and `sums` (B, codes, code_dim) for the codebook; `surprise` (B,), how unlikely the codes
-    are by their use so far: its exponential is the codebook's perplexity.
+    notes: `uses` (B, codes) and `sums` (B, codes, code_dim) for the codebook; `log_perplexity` (B,), how
+    unlikely the codes are by their use so far; `alive` (B,), the share of codes that are in use.
     """
     frames, height, width = latents.shape[2:]
     features = model.features(latents)
@@ -31,11 +31,12 @@ def losses(model: LatentVQVAE, latents: Tensor) -> RowLosses:
     with torch.autocast(latents.device.type, enabled=False):
         sums = chosen.transpose(1, 2) @ features.detach().float().flatten(1, 3)
     shares = model.codebook.uses / model.codebook.uses.sum()
-    surprise = -shares.clamp(min=1e-9).log()[codes].flatten(1).mean(1)
+    log_perplexity = -shares.clamp(min=1e-9).log()[codes].flatten(1).mean(1)
     return RowLosses.plain(
         error + COMMITMENT * apart,
         error=error.detach(),
-        surprise=surprise,
+        log_perplexity=log_perplexity,
+        alive=model.codebook.alive.float().mean().expand(len(latents)),
         uses=chosen.sum(1),
         sums=sums,
     )

@@ -46,6 +46,10 @@ class CodeClips:
     """The corpus as codes: of each clip, from each frame that may be the first of a group."""
 
     def __init__(self, clips: LatentClips, vqvae: LatentVQVAE, device: str = "cpu") -> None:
+        if vqvae.config.first_alone:
+            raise ValueError(
+                "a token transformer learns from the middle of clips: the VQ-VAE must not keep the first frame alone"
+            )
         self.clips, self.time = clips, vqvae.config.time
         self.groups = (clips.clip_frames - self.time + 1) // self.time
         if self.groups < 1:

@@ -16,6 +16,7 @@ from avgen_core.evaluation.lpips import NAME
 from avgen_core.evaluation.report import Goal, Measure, against_ceiling, table
 from avgen_core.evaluation.targets import EMBEDDED
 from avgen_core.evaluation.trial import Settings
+from avgen_core.systems.embedded import FOLDER
 from tests.evaluation.random_features import frame_means, random_lpips, video_means
 from tests.evaluation.tiny_model import tiny_model
 
@@ -85,6 +86,12 @@ def test_every_measure_has_its_ceiling_interval_and_target(tiny_system, tmp_path
     assert "of 13 targets met" in printed
     for picture in (sheet, confusion):
         assert cv2.imread(str(picture)).shape[2] == 3
+
+
+@pytest.mark.parametrize("system", command.SYSTEMS)
+def test_every_system_comes_with_the_pack(system):
+    load, targets = command.SYSTEMS[system]
+    assert load(FOLDER).default_plan.sigmas and targets.attributes
 
 
 def test_feature_weights_add_distances_without_targets(tiny_system, monkeypatch, tmp_path):

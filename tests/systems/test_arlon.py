@@ -149,6 +149,28 @@ def test_a_track_guides_in_place_of_written_codes_and_is_repeated():
     assert not torch.allclose(video(8, track=TokenTrack(codes)), video(8), atol=1e-3)
 
 
+def test_a_followed_track_needs_no_transformer_and_goes_on_under_other_sampling():
+    track = TokenTrack(torch.randint(20, (12, 2, 2), generator=torch.Generator().manual_seed(5)))
+    first, second = (executor(track=track, sampling=TokenSampling(guidance=scale)) for scale in (2.0, 1.0))
+    whole = torch.cat([done.finished for done in first.run(16)])
+    begun = []
+    for done in second.run(16):
+        begun.append(done.finished)
+        if second.state.passes >= 4:
+            break
+    assert set(second.state.memory) == {"codes"}
+    rest = [done.finished for done in executor(state=second.state, track=track).run(16)]
+    assert torch.equal(torch.cat([*begun, *rest]), whole)
+
+
+def test_a_track_counts_the_frames_of_the_whole_video():
+    track = TokenTrack(torch.arange(20).view(5, 2, 2))
+    work = Executor(denoiser(track=track), BLOCKS, PROMPTS, SeededNoise(0), origin=3)
+    list(work.run(8))
+    followed = work.state.memory["codes"][:4, 0]
+    assert torch.equal(followed, track.codes[[2, 3, 4, 0]].flatten(1).int()), "groups of 2: frames 3, 4 go with 4, 5"
+
+
 @pytest.mark.parametrize("plan", PLANS)
 def test_given_frames_have_their_own_codes(plan):
     count = plan.tail(12)

@@ -85,6 +85,11 @@ def test_tokens_outside_the_codebook_are_refused():
         TRACK.check_codes(19)
 
 
+def test_tokens_without_end_are_refused():
+    with pytest.raises(TrackError, match="20000 times 6 groups are more than 100000"):
+        TRACK.repeated(20_000)
+
+
 def test_a_file_gives_back_what_was_saved(tmp_path):
     path = tmp_path / "folder" / "a.tokens.safetensors"
     TRACK.save(path)
@@ -101,6 +106,11 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
         TokenTrack.load(path)
     save_file({"codes": TRACK.codes}, path)
     with pytest.raises(TrackError, match="holds no tokens of AVGen's"):
+        TokenTrack.load(path)
+    TRACK.save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(TrackError, match="is damaged"):
         TokenTrack.load(path)
 
 
