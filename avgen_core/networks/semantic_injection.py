@@ -92,7 +92,7 @@ class LatentAdapter(nn.Module):
 class Guidance:
     """Modulations of some frames for each guided layer, (B, F, tokens, modulations * dim) each.
 
-    strength: (F,) or one number, how much of the gate is opened; 0 leaves the DiT alone.
+    strength: (F,) or (B, F) or one number, how much of the gate is opened; 0 leaves the DiT alone.
     """
 
     kind: InjectionKind
@@ -104,7 +104,7 @@ class Guidance:
             return x
         strength = self.strength
         if isinstance(strength, Tensor):
-            strength = strength.to(x)[:, None, None]
+            strength = strength.to(x)[..., None, None]
         if self.kind is InjectionKind.CONTROL:
             return x + strength * self.layers[layer].to(x)
         if self.kind is InjectionKind.MLP:

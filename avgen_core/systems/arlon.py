@@ -110,14 +110,21 @@ class CodeGuidance:
         source = str(self.parts.writer.sampling).encode() if track is None else track
         return hashlib.sha256(str(self.strength).encode() + source).hexdigest()[:8]
 
-    def of(self, request: Request, prompts: Callable[[int], tuple[VideoPrompts, ...]], repeats: int = 1) -> Guidance:
-        """`prompts` of each video for a row of the pass; `repeats`: rows of the network's batch a video."""
+    def of(self, request: Request, prompts: Callable[[int], tuple[VideoPrompts, ...]], branches: int) -> Guidance:
+        """For a batch of the videos, and with two `branches` of the videos again without prompts, or negative ones.
+
+        These see no codes: what guidance leads away from is neither what the text says nor what the codes plan.
+        `prompts`: of each video for a row of the pass.
+        """
         queries = request.step.queries
         self._make_codes(request, prompts)
         strength = torch.tensor([self.strength.at(query.frame + request.origin, _sigma(query)) for query in queries])
-        layers = self._layers_of(tuple(query.frame for query in queries), repeats, request.memory)
+        layers = self._layers_of(tuple(query.frame for query in queries), branches, request.memory)
+        videos = len(prompts(0))
+        rows = torch.zeros(branches * videos, len(queries))
+        rows[:videos] = strength
         device = self.parts.injection.project.weight.device
-        return Guidance(self.parts.injection.config.kind, layers, strength.to(device))
+        return Guidance(self.parts.injection.config.kind, layers, rows.to(device))
 
     def _make_codes(self, request: Request, prompts: Callable[[int], tuple[VideoPrompts, ...]]) -> None:
         """The codes of all groups up to that of the pass's last frame, each under the prompt of its first frame."""
@@ -150,16 +157,16 @@ class CodeGuidance:
         middle = begin + (end - begin) // 2 + request.origin
         return self.track.group(config.group_of(middle))[None].expand(videos, -1)
 
-    def _layers_of(self, frames: tuple[int, ...], repeats: int, memory: Memory) -> dict[int, Tensor]:
+    def _layers_of(self, frames: tuple[int, ...], branches: int, memory: Memory) -> dict[int, Tensor]:
         """Modulations of the frames of a pass, computed once for all steps of a block."""
         groups = self._groups_of(frames)
         codes = memory["codes"][groups.start : groups.stop].transpose(0, 1)
         known = self._known
-        if known is None or known[0] != (frames, repeats) or not torch.equal(known[1], codes):
+        if known is None or known[0] != (frames, branches) or not torch.equal(known[1], codes):
             weight = self.parts.injection.project.weight
             coarse = self._coarse_latents(frames, groups, codes).to(weight)
-            layers = self.parts.injection(coarse.repeat(repeats, 1, 1, 1, 1)).layers
-            self._known = known = (frames, repeats), codes, layers
+            layers = {layer: x.repeat(branches, 1, 1, 1) for layer, x in self.parts.injection(coarse).layers.items()}
+            self._known = known = (frames, branches), codes, layers
         return known[2]
 
     def _groups_of(self, frames: tuple[int, ...]) -> range:
@@ -200,7 +207,7 @@ class ArlonDenoiser(CausalWanDenoiser):
         self.settings = f"tokens {self.codes.digest}"
 
     def _guidance(self, request: Request) -> Guidance:
-        return self.codes.of(request, lambda row: (tuple(branch[row] for branch in request.prompts),))
+        return self.codes.of(request, lambda row: (tuple(branch[row] for branch in request.prompts),), self.branches)
 
 
 def _sigma(query: Query) -> float:

@@ -206,6 +206,14 @@ def test_what_decides_the_video_is_in_its_name():
     assert len({model.settings for model in models}) == len(models)
 
 
+def test_what_guidance_leads_away_from_sees_no_codes():
+    work, seen = executor(), []
+    of = work.denoiser.codes.of
+    work.denoiser.codes.of = lambda *given: seen.append(of(*given)) or seen[-1]
+    list(work.run(4))
+    assert seen and all(torch.equal(each.strength, torch.tensor([[1.0] * 4, [0.0] * 4])) for each in seen)
+
+
 def test_strength_zero_is_the_dit_alone():
     assert torch.equal(video(8, strength=GuidanceStrength(0.0, 0.0)), video(8, trained=False))
     early = video(8, strength=GuidanceStrength(1.0, 0.0))
