@@ -44,7 +44,8 @@ class Kept:
 
 def videos_of(arm: Arm, seed: int, folder: Path, options: argparse.Namespace, wanted: list[Attributes]) -> np.ndarray:
     """Videos that go on from the first frame of a render each, without a word."""
-    model = replace(load_embedded_art_v(folder), mask_strength=1.0)
+    model = load_embedded_art_v(folder)
+    model = replace(model, mask_strength=1.0, reference_guidance=options.reference_guidance)
     if arm.blind:
         hide_anchor(model.adapter, arm.blind)
     pictures = torch.from_numpy(fresh_renders(wanted, WINDOW, 5_000_011 + seed)[:, 0]).float() / 255
@@ -86,11 +87,13 @@ def main() -> None:
     add("--clips", type=int, default=8, help="videos of each arm and seed (default: 8)")
     add("--frames", type=int, default=256, help="frames of a video (default: 256)")
     add("--sampling-steps", type=int, default=10, help="denoising steps of a frame (default: 10)")
+    add("--reference-guidance", type=float, default=1.0, help="how strongly frames before lead (default: 1, off)")
     add("--threads", type=int, default=1, help="CPU threads (default: 1)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     results: dict[str, list[Kept]] = {}
-    asked = f"{options.clips}x{options.frames}x{options.sampling_steps}"
+    led = f"-led-{options.reference_guidance:g}" if options.reference_guidance != 1 else ""
+    asked = f"{options.clips}x{options.frames}x{options.sampling_steps}{led}"
     for seed in options.seeds:
         if options.models:
             file = options.adapters / f"identity-{options.models.name}-{seed}-{asked}.json"
