@@ -50,6 +50,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mask-strength", type=float, help=f"ART-V: share of the mask, 0..1 (default: {MASK_STRENGTH})"
     )
+    parser.add_argument(
+        "--reference-guidance", type=float, help="ART-V: how strongly the frames before lead, from 1 (off)"
+    )
     parser.add_argument("--device", default="cpu", help="where a model of yours computes (default: cpu)")
     parser.add_argument("--fps", type=float, help=f"frames a second of an AR-Diffusion video (default: {FPS:g})")
 
@@ -105,11 +108,12 @@ def add_start_argument(parser: argparse.ArgumentParser) -> None:
 def chosen_model(options: argparse.Namespace) -> System:
     """The model that the arguments name. Raises ValueError where they do not belong together."""
     model = _loaded_model(options)
-    if options.mask_strength is None:
-        return model
-    if not isinstance(model, ArtVModel):
-        raise ValueError("--mask-strength is for ART-V: name --art-v or a --checkpoint, or leave it out")
-    return replace(model, mask_strength=options.mask_strength)
+    asked = {name: getattr(options, name) for name in ("mask_strength", "reference_guidance")}
+    given = {name: value for name, value in asked.items() if value is not None}
+    if given and not isinstance(model, ArtVModel):
+        names = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(f"{names} belongs to ART-V: name --art-v or a --checkpoint, or leave it out")
+    return replace(model, **given)
 
 
 def _loaded_model(options: argparse.Namespace) -> System:

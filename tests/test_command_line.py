@@ -57,7 +57,7 @@ def test_art_v_goes_on_from_a_picture_without_words(cat, tmp_path):
     picture, video = tmp_path / "picture.png", tmp_path / "b.mp4"
     shown = next(read_video(cat))
     Image.fromarray(shown).save(picture)
-    more = ("--frames", 2, "--steps", 2, "--start", picture, "--output", video)
+    more = ("--frames", 2, "--steps", 2, "--start", picture, "--reference-guidance", 3, "--output", video)
     done = avgen("generate", "--art-v", "--prompt", "", *more)
     assert done.returncode == 0, done.stderr
     first, *others = read_video(video)
@@ -134,10 +134,17 @@ def test_plan_prices_and_draws(tmp_path):
         (("generate", "--prompt", "a cat", "--adapter", "a", "--output", "a.mp4"), "both --checkpoint and --adapter"),
         (("generate", "--prompt", "a cat", "--art-v", "--adapter", "a", "--output", "a.mp4"), "name one of the four"),
         (("generate", "--prompt", "a cat", "--art-v", "--block", 2, "--output", "a.mp4"), "not for ART-V"),
-        (("generate", "--prompt", "a cat", "--mask-strength", 1, "--output", "a.mp4"), "--mask-strength is for ART-V"),
+        (
+            ("generate", "--prompt", "a cat", "--mask-strength", 1, "--output", "a.mp4"),
+            "--mask-strength belongs to ART-V",
+        ),
         (
             ("generate", "--prompt", CAT, "--art-v", "--mask-strength", 2, "--output", "a.mp4"),
             "mask_strength must be 0 (none of the mask) to 1 (all of it), got 2",
+        ),
+        (
+            ("generate", "--prompt", CAT, "--art-v", "--reference-guidance", 0, "--output", "a.mp4"),
+            "reference_guidance must be 1 (off) or more, got 0",
         ),
         (("plan", "--steps", 0), "steps must be at least 1"),
     ],

@@ -49,7 +49,7 @@ class Guidance:
     mask: how much of the mask is taken, 0..1: with less of it a video moves more, and flickers more.
 
     Raises:
-        ValueError: mask is not within 0 and 1.
+        ValueError: mask is not within 0 and 1, or references is below 1.
     """
 
     text: float
@@ -59,6 +59,8 @@ class Guidance:
     def __post_init__(self) -> None:
         if not 0 <= self.mask <= 1:
             raise ValueError(f"mask_strength must be 0 (none of the mask) to 1 (all of it), got {self.mask}")
+        if self.references < 1:
+            raise ValueError(f"reference_guidance must be 1 (off) or more, got {self.references}")
 
 
 @dataclass(frozen=True)
