@@ -41,7 +41,7 @@ class AVGenTokenGuidance(io.ComfyNode):
             display_name="Token Guidance (AVGen)",
             category="AVGen/tokens",
             description="Sets how a model with ARLON's parts writes its tokens, or gives it tokens to follow, such as "
-            "those of another video: its layout and motion are transferred.",
+            "those of another video: its layout is transferred, and its motion as far as the prompt agrees.",
             inputs=[
                 types.Model.Input("model", tooltip=ARLON_MODEL),
                 io.Float.Input(
@@ -199,7 +199,8 @@ class AVGenEncodeTokens(io.ComfyNode):
             node_id="AVGenEncodeTokens",
             display_name="Encode Tokens (AVGen)",
             category="AVGen/tokens",
-            description="Turns a video into tokens, to transfer its layout and motion to another prompt.",
+            description="Turns a video into tokens, to transfer its layout to another prompt, and its motion as far as "
+            "that prompt agrees.",
             inputs=[
                 types.Model.Input("model", tooltip=ARLON_MODEL),
                 io.Latent.Input("latent", tooltip="The video: from Encode Frames, or from Run to Latent."),

@@ -95,9 +95,9 @@ ARLON_MOTION = Template(
             340,
             (
                 Note(
-                    "## ARLON: the motion of a clip\nThe clip becomes tokens, and these guide a video of another "
-                    "prompt: where things are and how they move comes from the clip.\n\n`strength_late` at 0 leaves "
-                    "details to the prompt.",
+                    "## ARLON: the layout of a clip\nThe clip becomes tokens, and these guide a video of another "
+                    "prompt: where things are comes from the clip, and how they move as far as the prompt agrees."
+                    "\n\nLess `strength` leaves more to the prompt.",
                     170,
                 ),
                 MODEL,
@@ -120,9 +120,9 @@ ARLON_MOTION = Template(
                 Node(
                     "guided",
                     "AVGenTokenGuidance",
-                    {"model": From("model"), "tokens": From("tokens"), "strength_late": 0.0},
+                    {"model": From("model"), "tokens": From("tokens"), "strength_early": 1.5, "strength_late": 1.5},
                 ),
-                prompts("prompts", "a red car drives right in the desert at sunset", 24),
+                prompts("prompts", "a red car drives right in the snowy mountains", 24),
                 sampler("sample", "prompts", frames=24, seed=0, model=From("guided")),
                 save_run("sample"),
             ),
