@@ -13,7 +13,9 @@ import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
+import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -22,8 +24,11 @@ from judged import Judged, held_out, judge, table  # noqa: E402
 
 from avgen_core.checkpoints.files import save_weights  # noqa: E402
 from avgen_core.diorama import caption  # noqa: E402
+from avgen_core.evaluation.judging import fresh_renders  # noqa: E402
+from avgen_core.media.decode import encode_frames  # noqa: E402
 from avgen_core.networks.semantic_injection import InjectionKind, SemanticInjection, SemanticInjectionConfig  # noqa: E402
 from avgen_core.rollout.noise import NoiseSource  # noqa: E402
+from avgen_core.systems.arlon import GuidanceStrength  # noqa: E402
 from avgen_core.systems.embedded import AUTOENCODER, CAUSAL_DIT, TEXT_ENCODER  # noqa: E402
 from avgen_core.systems.embedded_arlon import (  # noqa: E402
     LATENT_VQVAE,
@@ -128,6 +133,26 @@ def judged_in(folder: Path, wrong: float, seed: int, options: argparse.Namespace
     return Judged(**json.loads(file.read_text()))
 
 
+def followed_in(folder: Path, seed: int, options: argparse.Namespace) -> float:
+    """How much nearer videos come to renders whose tokens they follow: 0 is as near as without tokens, 1 is there."""
+    file = folder / f"followed-{options.followed}x{options.frames}.json"
+    if not file.exists():
+        model, wanted = load_embedded_arlon(folder), held_out(options.followed, seed)
+        renders = fresh_renders(wanted, options.frames, 4_000_037 + seed)
+        errors = dict.fromkeys((0.0, 1.0), 0.0)
+        for number, (attributes, render) in enumerate(zip(wanted, renders, strict=True)):
+            latents = encode_frames(model.autoencoder.encode, torch.from_numpy(render).float() / 255)
+            for strength in errors:
+                guided = model.guided_by(
+                    model.track_of(latents), GuidanceStrength(strength, strength), model.parts.writer.sampling
+                )
+                sampling = Sampling(model.default_plan, model.guidance, 10_000 * seed + number)
+                video = sample_videos(guided, [caption(attributes)], options.frames, sampling)[0]
+                errors[strength] += float(np.square(video.astype(np.float64) - render).mean())
+        file.write_text(json.dumps(1 - errors[1.0] / errors[0.0]))
+    return json.loads(file.read_text())
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
@@ -142,6 +167,9 @@ def arguments() -> argparse.Namespace:
     add("--batch", type=int, default=24, help="clips a step (default: 24)")
     add("--wrong", type=float, nargs="+", default=(0.0, 0.3), help="shares of wrong tokens (default: 0 0.3)")
     add("--clips", type=int, default=30, help="videos of each arm, seed and share (default: 30)")
+    add(
+        "--followed", type=int, default=16, help="renders whose tokens are followed, of each arm and seed (default: 16)"
+    )
     add("--frames", type=int, default=24, help="frames of a video; the last 12 are judged (default: 24)")
     add("--threads", type=int, default=1, help="CPU threads (default: 1)")
     return parser.parse_args()
@@ -155,16 +183,23 @@ def main() -> None:
         run: options.out / f"{run[0].replace(' ', '-')}-{run[1]}-{options.steps}x{options.batch}" for run in runs
     }
     results: dict[str, list[Judged]] = {}
+    followed: dict[str, list[float]] = {}
     for name, seed in runs:
         train(ARMS[name], seed, folders[name, seed], options)
         for wrong in options.wrong:
             row = f"{name}, {wrong:.0%} wrong"
             results.setdefault(row, []).append(judged_in(folders[name, seed], wrong, seed, options))
             print(f"{row}, seed {seed}: {results[row][-1]}", flush=True)
+        followed.setdefault(name, []).append(followed_in(folders[name, seed], seed, options))
+        print(f"{name}, seed {seed}: followed {followed[name][-1]:.3f}", flush=True)
     print(table(results))
+    for name, shares in followed.items():
+        print(f"{name}: followed {fmean(shares):.3f} ({', '.join(f'{share:.3f}' for share in shares)})")
     if options.json:
         content = {name: [asdict(one) for one in seeds] for name, seeds in results.items()}
-        options.json.write_text(json.dumps({"steps": options.steps, "results": content}, indent=1))
+        options.json.write_text(
+            json.dumps({"steps": options.steps, "results": content, "followed": followed}, indent=1)
+        )
 
 
 if __name__ == "__main__":
