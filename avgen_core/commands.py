@@ -112,7 +112,7 @@ def chosen_model(options: argparse.Namespace) -> System:
     given = {name: value for name, value in asked.items() if value is not None}
     if given and not isinstance(model, ArtVModel):
         names = " and ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise ValueError(f"{names} belongs to ART-V: name --art-v or a --checkpoint, or leave it out")
+        raise ValueError(f"{names}: for ART-V alone; name --art-v or a --checkpoint, or leave it out")
     return replace(model, **given)
 
 

@@ -1,4 +1,5 @@
-"""ARLON's parts, changed one at a time: injections trained alike, and their videos under tokens that are partly wrong.
+"""ARLON's parts, changed one at a time: injections trained alike, their videos under tokens that are partly wrong,
+and how well they follow the tokens of renders.
 
 Needs the corpus with its latents, and a folder (`--models`) with the embedded model, the latent VQ-VAE and the token
 transformer; `--coarser` is the VQ-VAE that the paper's way of training learns from (`docs/arlon.md`).

@@ -96,7 +96,7 @@ def main() -> None:
     asked = f"{options.clips}x{options.frames}x{options.sampling_steps}{led}"
     for seed in options.seeds:
         if options.models:
-            file = options.adapters / f"identity-{options.models.name}-{seed}-{asked}.json"
+            file = options.adapters / f"identity-{load_embedded_art_v(options.models).fingerprint}-{seed}-{asked}.json"
             results.setdefault(str(options.models), []).append(
                 kept_in(file, ARMS["all"], seed, options.models, options)
             )

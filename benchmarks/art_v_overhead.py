@@ -27,7 +27,7 @@ from avgen_core.rollout.noise import SeededNoise  # noqa: E402
 from avgen_core.systems.art_v import ArtVDenoiser, Guidance  # noqa: E402
 from avgen_core.systems.diffusers_image_model import DiffusersImageModel  # noqa: E402
 from avgen_core.systems.embedded_art_v import alphas_cumprod  # noqa: E402
-from avgen_core.training.embedded_art_v import adapted  # noqa: E402
+from avgen_core.training.embedded_art_v import adapted, embedded_network  # noqa: E402
 
 GUIDANCE = 3.0
 
@@ -56,6 +56,12 @@ def unet_of(name: str):
     return UNet2DConditionModel.from_config(config).eval()
 
 
+def network_of(name: str):
+    """Such a UNet with an adapter of the sizes that belong to it."""
+    unet = unet_of(name)
+    return (embedded_network(unet, 2) if name == "embedded" else adapted(unet, 2)).eval()
+
+
 @torch.inference_mode()
 def main() -> None:
     from diffusers import DDIMScheduler
@@ -67,7 +73,7 @@ def main() -> None:
     options = parser.parse_args()
     size = SIZES[options.size]
     torch.manual_seed(0)
-    plain, network = unet_of(options.size), adapted(unet_of(options.size), references=2).eval()
+    plain, network = unet_of(options.size), network_of(options.size)
     channels, width = plain.config.in_channels, plain.config.cross_attention_dim
     states = torch.randn(2, size.tokens, width)
     scheduler = DDIMScheduler(

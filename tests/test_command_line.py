@@ -136,7 +136,7 @@ def test_plan_prices_and_draws(tmp_path):
         (("generate", "--prompt", "a cat", "--art-v", "--block", 2, "--output", "a.mp4"), "not for ART-V"),
         (
             ("generate", "--prompt", "a cat", "--mask-strength", 1, "--output", "a.mp4"),
-            "--mask-strength belongs to ART-V",
+            "--mask-strength: for ART-V alone",
         ),
         (
             ("generate", "--prompt", CAT, "--art-v", "--mask-strength", 2, "--output", "a.mp4"),

@@ -1,4 +1,4 @@
-"""ARLON: a long video from text, prompts that go on, the motion of another video."""
+"""ARLON: a long video from text, prompts that go on, the layout of another video."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ ARLON_MOTION = Template(
                 Note(
                     "## ARLON: the layout of a clip\nThe clip becomes tokens, and these guide a video of another "
                     "prompt: where things are comes from the clip, and how they move as far as the prompt agrees."
-                    "\n\nLess `strength` leaves more to the prompt.",
+                    "\n\nLess `strength_early` and `strength_late` leave more to the prompt.",
                     170,
                 ),
                 MODEL,
