@@ -182,8 +182,8 @@ class AVGenLoadArtV(io.ComfyNode):
                     max=10.0,
                     step=0.1,
                     tooltip="How strongly the frames before lead, apart from the text. 1 is off; more costs a third "
-                    "branch, unless it equals the guidance of the sampler. Without words (an empty prompt) the embedded "
-                    "model needs 3.",
+                    "branch, unless it equals the guidance of the sampler. Without words (an empty prompt) the "
+                    "embedded model needs 3.",
                 ),
                 io.Float.Input(
                     "mask_strength",
