@@ -32,7 +32,7 @@ ARLON_TEXT = Template(
             (
                 Note(
                     "## ARLON: text to long video\nA small transformer writes the plan of the video as tokens. They "
-                    "guide the video model, which needs a quarter of its steps.\n\n**Write Tokens** makes the plan "
+                    "guide the video model at a quarter of its steps.\n\n**Write Tokens** makes the plan "
                     "alone, in a moment: the sampler follows the same one with the same seed.",
                     170,
                 ),
