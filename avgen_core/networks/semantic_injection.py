@@ -92,7 +92,8 @@ class LatentAdapter(nn.Module):
 class Guidance:
     """Modulations of some frames for each guided layer, (B, F, tokens, modulations * dim) each.
 
-    strength: (F,) or (B, F) or one number, how much of the gate is opened; 0 leaves the DiT alone.
+    They guide the first B rows of a batch; further ones, such as those without a prompt, are left alone.
+    strength: (F,) or one number, how much of the gate is opened; 0 leaves the DiT alone.
     """
 
     kind: InjectionKind
@@ -100,17 +101,24 @@ class Guidance:
     strength: Tensor | float = 1.0
 
     def __call__(self, layer: int, x: Tensor) -> Tensor:
+        """States (rows, F, tokens, dim) behind the self-attention of a layer, guided."""
         if layer not in self.layers:
             return x
+        modulations = self.layers[layer].to(x)
+        rows = len(modulations)
+        guided = self._guided(x[:rows], modulations)
+        return guided if rows == len(x) else torch.cat([guided, x[rows:]])
+
+    def _guided(self, x: Tensor, modulations: Tensor) -> Tensor:
         strength = self.strength
         if isinstance(strength, Tensor):
-            strength = strength.to(x)[..., None, None]
+            strength = strength.to(x)[:, None, None]
         if self.kind is InjectionKind.CONTROL:
-            return x + strength * self.layers[layer].to(x)
+            return x + strength * modulations
         if self.kind is InjectionKind.MLP:
-            features, gate = self.layers[layer].to(x).chunk(2, dim=-1)
+            features, gate = modulations.chunk(2, dim=-1)
             return x + strength * gate * features
-        scale, shift, gate = self.layers[layer].to(x).chunk(3, dim=-1)
+        scale, shift, gate = modulations.chunk(3, dim=-1)
         normed = functional.layer_norm(x, x.shape[-1:])
         return x + strength * gate * (normed * (1 + scale) + shift)
 

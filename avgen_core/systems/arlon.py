@@ -101,7 +101,7 @@ class CodeGuidance:
         if track is not None:
             parts.check(track, size)
         self.parts, self.size, self.track, self.strength = parts, size, track, strength
-        self._known: tuple[tuple, Tensor, dict[int, Tensor]] | None = None
+        self._known: tuple[tuple[int, ...], Tensor, dict[int, Tensor]] | None = None
 
     @property
     def digest(self) -> str:
@@ -110,8 +110,8 @@ class CodeGuidance:
         source = str(self.parts.writer.sampling).encode() if track is None else track
         return hashlib.sha256(str(self.strength).encode() + source).hexdigest()[:8]
 
-    def of(self, request: Request, prompts: Callable[[int], tuple[VideoPrompts, ...]], branches: int) -> Guidance:
-        """For a batch of the videos, and with two `branches` of the videos again without prompts, or negative ones.
+    def of(self, request: Request, prompts: Callable[[int], tuple[VideoPrompts, ...]]) -> Guidance:
+        """For a batch of the videos, behind which they may stand again without prompts, or under negative ones.
 
         These see no codes: what guidance leads away from is neither what the text says nor what the codes plan.
         `prompts`: of each video for a row of the pass.
@@ -119,12 +119,9 @@ class CodeGuidance:
         queries = request.step.queries
         self._make_codes(request, prompts)
         strength = torch.tensor([self.strength.at(query.frame + request.origin, _sigma(query)) for query in queries])
-        layers = self._layers_of(tuple(query.frame for query in queries), branches, request.memory)
-        videos = len(prompts(0))
-        rows = torch.zeros(branches * videos, len(queries))
-        rows[:videos] = strength
+        layers = self._layers_of(tuple(query.frame for query in queries), request.memory)
         device = self.parts.injection.project.weight.device
-        return Guidance(self.parts.injection.config.kind, layers, rows.to(device))
+        return Guidance(self.parts.injection.config.kind, layers, strength.to(device))
 
     def _make_codes(self, request: Request, prompts: Callable[[int], tuple[VideoPrompts, ...]]) -> None:
         """The codes of all groups up to that of the pass's last frame, each under the prompt of its first frame."""
@@ -157,16 +154,15 @@ class CodeGuidance:
         middle = begin + (end - begin) // 2 + request.origin
         return self.track.group(config.group_of(middle))[None].expand(videos, -1)
 
-    def _layers_of(self, frames: tuple[int, ...], branches: int, memory: Memory) -> dict[int, Tensor]:
+    def _layers_of(self, frames: tuple[int, ...], memory: Memory) -> dict[int, Tensor]:
         """Modulations of the frames of a pass, computed once for all steps of a block."""
         groups = self._groups_of(frames)
         codes = memory["codes"][groups.start : groups.stop].transpose(0, 1)
         known = self._known
-        if known is None or known[0] != (frames, branches) or not torch.equal(known[1], codes):
+        if known is None or known[0] != frames or not torch.equal(known[1], codes):
             weight = self.parts.injection.project.weight
             coarse = self._coarse_latents(frames, groups, codes).to(weight)
-            layers = {layer: x.repeat(branches, 1, 1, 1) for layer, x in self.parts.injection(coarse).layers.items()}
-            self._known = known = (frames, branches), codes, layers
+            self._known = known = frames, codes, self.parts.injection(coarse).layers
         return known[2]
 
     def _groups_of(self, frames: tuple[int, ...]) -> range:
@@ -207,7 +203,7 @@ class ArlonDenoiser(CausalWanDenoiser):
         self.settings = f"tokens {self.codes.digest}"
 
     def _guidance(self, request: Request) -> Guidance:
-        return self.codes.of(request, lambda row: (tuple(branch[row] for branch in request.prompts),), self.branches)
+        return self.codes.of(request, lambda row: (tuple(branch[row] for branch in request.prompts),))
 
 
 def _sigma(query: Query) -> float:

@@ -114,8 +114,8 @@ class ManyDenoiser:
         wanted = torch.tensor([[self.index[text] for ((text, _),) in video] for video in prompts])
         return wanted if self.guidance == 1.0 else torch.cat([wanted, torch.full_like(wanted, self.index[""])])
 
-    def _guidance(self, request: Request, branches: int) -> Injected | None:
-        """What guides the frames of a pass beside the text; `branches`: rows of the batch a video."""
+    def _guidance(self, request: Request) -> Injected | None:
+        """What guides the frames of a pass beside the text."""
         return None
 
     def predict(self, request: Request) -> Tensor:
@@ -133,7 +133,7 @@ class ManyDenoiser:
             positions=torch.tensor([q.position for q in queries], dtype=torch.float64),
             groups=torch.tensor([q.group for q in queries]),
             cache=view,
-            injected=self._guidance(request, rows // len(latents)),
+            injected=self._guidance(request),
         ).float()
         view.store()
         if self.guidance != 1.0:
@@ -149,8 +149,8 @@ class ManyArlon(ManyDenoiser):
         super().__init__(model, prompts, guidance)
         self.codes = CodeGuidance(model.parts, model.latent_shape[1:], model.track, model.strength)
 
-    def _guidance(self, request: Request, branches: int) -> Injected:
-        return self.codes.of(request, lambda row: tuple((video[row],) for video in request.prompts), branches)
+    def _guidance(self, request: Request) -> Injected:
+        return self.codes.of(request, lambda row: tuple((video[row],) for video in request.prompts))
 
 
 class ManyArtV(ArtVDenoiser):

@@ -72,6 +72,17 @@ def test_strength_opens_the_gate_frame_by_frame():
     assert not torch.allclose(part[:, :, 2:], plain[:, :, 2:], atol=1e-3)
 
 
+@pytest.mark.parametrize("kind", InjectionKind)
+@torch.no_grad()
+def test_rows_behind_the_guided_ones_are_left_alone(kind):
+    """Those of classifier-free guidance that have no prompt; the first row is guided as it would be by itself."""
+    dit, injection = networks(kind)
+    guided = predicted(dit, opened(injection)(coarse()[:1]))
+    assert torch.equal(guided[1], predicted(dit)[1])
+    torch.testing.assert_close(guided[0], predicted(dit, injection(coarse()))[0])
+    assert not torch.allclose(guided[0], predicted(dit)[0], atol=1e-3)
+
+
 @torch.no_grad()
 def test_guidance_is_of_its_own_frame_and_place():
     """So that guidance of a block is the same, whether it is computed alone or with its neighbours."""

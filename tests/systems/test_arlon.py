@@ -9,7 +9,7 @@ import torch
 
 from avgen_core.networks.causal_dit import CausalDiT, CausalDiTConfig
 from avgen_core.networks.latent_vqvae import LatentVQVAE, LatentVQVAEConfig
-from avgen_core.networks.semantic_injection import SemanticInjection, SemanticInjectionConfig
+from avgen_core.networks.semantic_injection import InjectionKind, SemanticInjection, SemanticInjectionConfig
 from avgen_core.networks.token_transformer import TokenTransformer, TokenTransformerConfig
 from avgen_core.plan import AsynchronousPlan, BlockPlan, OnSwitch, SegmentPlan, Window, flow_sigmas
 from avgen_core.prompts import PromptSchedule, Segment
@@ -41,9 +41,9 @@ def encode_text(text: str) -> torch.Tensor:
     return torch.randn(5, 6, generator=torch.Generator().manual_seed(len(text) + sum(map(ord, text))))
 
 
-def parts(sampling: TokenSampling, trained: bool) -> ArlonParts:
+def parts(sampling: TokenSampling, trained: bool, kind: InjectionKind) -> ArlonParts:
     torch.manual_seed(0)
-    injection = SemanticInjection(SemanticInjectionConfig(3, 24, (0, 1), adapter_dim=16)).eval()
+    injection = SemanticInjection(SemanticInjectionConfig(3, 24, (0, 1), adapter_dim=16, kind=kind)).eval()
     if trained:
         for linear in injection.modulations:
             torch.nn.init.normal_(linear.weight, std=0.3)
@@ -56,11 +56,18 @@ def dit() -> CausalDiT:
     return CausalDiT(DIT).eval()
 
 
-def denoiser(*, trained: bool = True, sampling: TokenSampling | None = None, guidance: float = 2.0, **settings):
+def denoiser(
+    *,
+    trained: bool = True,
+    sampling: TokenSampling | None = None,
+    kind: InjectionKind = InjectionKind.ADAPTIVE_NORM,
+    guidance: float = 2.0,
+    **settings,
+) -> ArlonDenoiser:
     return ArlonDenoiser(
         dit(),
         encode_text,
-        parts(sampling or TokenSampling(), trained),
+        parts(sampling or TokenSampling(), trained, kind),
         fingerprint="arlon",
         latent_shape=(3, 4, 4),
         guidance=guidance,
@@ -77,27 +84,29 @@ def video(frames: int, plan=BLOCKS, **settings) -> torch.Tensor:
     return torch.cat([done.finished for done in work.run(frames)])[:frames]
 
 
+@pytest.mark.parametrize("kind", InjectionKind)
 @pytest.mark.parametrize("plan", PLANS)
-def test_untrained_the_video_is_the_dits_own(plan):
+def test_untrained_the_video_is_the_dits_own(plan, kind):
     plain = CausalWanDenoiser(dit(), encode_text, fingerprint="dit", latent_shape=(3, 4, 4), guidance=2.0)
     plain.plans = ArlonDenoiser.plans
     work = Executor(plain, plan, PROMPTS, SeededNoise(0))
     expected = torch.cat([done.finished for done in work.run(12)])[:12]
-    assert torch.equal(video(12, plan, trained=False), expected)
-    assert not torch.allclose(video(12, plan), expected, atol=1e-3)
+    assert torch.equal(video(12, plan, trained=False, kind=kind), expected)
+    assert not torch.allclose(video(12, plan, kind=kind), expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("kind", InjectionKind)
 @pytest.mark.parametrize("plan", PLANS)
-def test_a_state_from_disk_goes_on_with_the_same_bits(plan, tmp_path):
-    whole = video(18, plan)
-    work, finished = executor(plan), []
+def test_a_state_from_disk_goes_on_with_the_same_bits(plan, kind, tmp_path):
+    whole = video(18, plan, kind=kind)
+    work, finished = executor(plan, kind=kind), []
     for stop in (1, 5, 9):  # in the middle of a block, and after keys and codes have left their windows
         for done in work.run(18):
             finished.append(done.finished)
             if work.state.passes >= stop:
                 break
         work.state.save(tmp_path / "state.safetensors")
-        work = executor(plan, State.load(tmp_path / "state.safetensors"))
+        work = executor(plan, State.load(tmp_path / "state.safetensors"), kind=kind)
     finished += [done.finished for done in work.run(18)]
     assert torch.equal(torch.cat(finished)[:18], whole)
 
@@ -211,7 +220,11 @@ def test_what_guidance_leads_away_from_sees_no_codes():
     of = work.denoiser.codes.of
     work.denoiser.codes.of = lambda *given: seen.append(of(*given)) or seen[-1]
     list(work.run(4))
-    assert seen and all(torch.equal(each.strength, torch.tensor([[1.0] * 4, [0.0] * 4])) for each in seen)
+    states = torch.randn(2, 4, 4, 24, generator=torch.Generator().manual_seed(8))
+    for guidance in seen:
+        prompted, other = guidance(0, states)
+        assert torch.equal(other, states[1]) and not torch.allclose(prompted, states[0], atol=1e-3)
+    assert seen
 
 
 def test_strength_zero_is_the_dit_alone():
