@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -43,23 +44,25 @@ class CodeRecipe:
 
 
 class CodeClips:
-    """The corpus as codes: of each clip, from each frame that may be the first of a group."""
+    """The corpus as codes: of each clip, from each frame on that may be the first of a group.
+
+    That is one of the first `time` frames; where the first frame is a group of its own, only that one.
+    """
 
     def __init__(self, clips: LatentClips, vqvae: LatentVQVAE, device: str = "cpu") -> None:
-        if vqvae.config.first_alone:
-            raise ValueError(
-                "a token transformer learns from the middle of clips: the VQ-VAE must not keep the first frame alone"
-            )
-        self.clips, self.time = clips, vqvae.config.time
-        self.groups = (clips.clip_frames - self.time + 1) // self.time
+        """Raises ValueError where clips are too short to hold a group from every first frame on."""
+        self.clips, self.config = clips, vqvae.config
+        self.starts = 1 if self.config.first_alone else self.config.time
+        length = clips.clip_frames - self.starts + 1
+        self.groups = max((n for n in range(length + 1) if self.config.frames_of(n) <= length), default=0)
         if self.groups < 1:
-            raise ValueError(f"clips of {clips.clip_frames} frames are too short for groups of {self.time}")
-        self.codes = torch.stack([self._from(vqvae, start, device) for start in range(self.time)], dim=1)
+            raise ValueError(f"clips of {clips.clip_frames} frames are too short for groups of {self.config.time}")
+        self.codes = torch.stack([self._from(vqvae, start, device) for start in range(self.starts)], dim=1)
 
     @torch.inference_mode()
     def _from(self, vqvae: LatentVQVAE, start: int, device: str) -> Tensor:
         """Codes (clips, groups * cells) in the smallest type that all codebooks fit into."""
-        stop, parts = start + self.groups * self.time, []
+        stop, parts = start + self.config.frames_of(self.groups), []
         for some in self.clips.latents[:, start:stop].split(256):
             codes = vqvae.encode(some.to(device).float().transpose(1, 2))
             parts.append(codes.flatten(1).to(torch.int32).cpu())
@@ -69,7 +72,7 @@ class CodeClips:
         """These rows of batch `step` of `size` clips; `end` is the token `<EOS>`."""
         rng = np.random.default_rng((seed, step))
         chosen = rng.integers(len(self.codes), size=size)[rows]
-        starts = rng.integers(self.time, size=size)[rows]
+        starts = rng.integers(self.starts, size=size)[rows]
         dropped = (rng.random(size) < recipe.text_dropped)[rows]
         ended = torch.from_numpy(rng.random(size) < recipe.ended)[rows]
         codes = self.codes[chosen, starts].long()
@@ -84,9 +87,7 @@ class CodeClips:
             for place, caption in enumerate(label.captions[:TEXTS]):
                 texts[row, place] = prompts.setdefault(caption, len(prompts))
             for place, begun in enumerate(label.starts[:TEXTS]):
-                # A group has the text that most of it has.
-                first = max(0, -(-(begun - start - self.time // 2) // self.time))
-                group_text[row, first:] = place
+                group_text[row, self._first_group(begun - start) :] = place
         text_of = group_text.long().repeat_interleave(cells, dim=1)
         learned = torch.cat([torch.ones(codes.shape), ended[:, None].float()], dim=1)
         return CodeBatch(
@@ -96,6 +97,12 @@ class CodeClips:
             torch.cat([text_of, text_of[:, -1:]], dim=1),
             learned,
         )
+
+    def _first_group(self, frame: int) -> int:
+        """The first group of which most frames are not before `frame`: it has the text that begins there."""
+        bounds = (self.config.frames_of(group) for group in range(self.groups + 1))
+        middles = ((begin + end) / 2 for begin, end in itertools.pairwise(bounds))
+        return sum(middle < frame for middle in middles)
 
 
 def train_token_transformer(

@@ -7,6 +7,7 @@ from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -38,9 +39,9 @@ def clips(data) -> LatentClips:
     return LatentClips(data, "f" * 16)
 
 
-def coder() -> LatentVQVAE:
+def coder(**changes) -> LatentVQVAE:
     torch.manual_seed(0)
-    return LatentVQVAE(CODER)
+    return LatentVQVAE(replace(CODER, **changes))
 
 
 def writer() -> TokenTransformer:
@@ -116,6 +117,21 @@ def test_texts_change_where_the_captions_do(clips):
     assert switched.any() and not switched.all()
     assert (batch.texts[switched, 1] > 0).all()
     assert (batch.text_of.diff(dim=1) >= 0).all()
+
+
+def test_a_first_frame_that_stands_alone_begins_every_row_of_codes(clips):
+    """As with Wan's latents, so that a row is how a video of its own begins."""
+    alone = coder(first_alone=True)
+    codes = CodeClips(clips, alone)
+    assert alone.config.frames_of(codes.groups) <= clips.clip_frames < alone.config.frames_of(codes.groups + 1)
+    batch = codes.batch(0, 32, 0, CodeRecipe(text_dropped=0.0, ended=0.0), WRITER.end, slice(None))
+    chosen = np.random.default_rng((0, 0)).integers(len(codes.codes), size=32)
+    for row, clip in enumerate(chosen):
+        latents = clips.latents[clip, : alone.config.frames_of(codes.groups)].float().transpose(0, 1)[None]
+        assert torch.equal(batch.codes[row, 1:-1], alone.encode(latents).flatten())
+        switch = (batch.text_of[row, :-1].unflatten(0, (-1, WRITER.cells))[:, 0] == 0).sum()
+        begun = clips.labels[clip].starts[-1]
+        assert switch == codes.groups or alone.config.frames_of(int(switch) + 1) > begun
 
 
 def test_only_the_injection_learns(tmp_path, clips):
