@@ -16,7 +16,6 @@ from avgen_core.evaluation.lpips import NAME
 from avgen_core.evaluation.report import Goal, Measure, against_ceiling, table
 from avgen_core.evaluation.targets import EMBEDDED
 from avgen_core.evaluation.trial import Settings
-from avgen_core.systems.embedded import FOLDER
 from tests.evaluation.random_features import frame_means, random_lpips, video_means
 from tests.evaluation.tiny_model import tiny_model
 
@@ -89,9 +88,29 @@ def test_every_measure_has_its_ceiling_interval_and_target(tiny_system, tmp_path
 
 
 @pytest.mark.parametrize("system", command.SYSTEMS)
-def test_every_system_comes_with_the_pack(system):
-    load, targets = command.SYSTEMS[system]
-    assert load(FOLDER).default_plan.sigmas and targets.attributes
+def test_every_system_of_the_pack_is_measured_as_it_ships(system, tmp_path):
+    file = tmp_path / "result.json"
+    sizes = (
+        "--clips",
+        "1",
+        "--steps",
+        "1",
+        "--switches",
+        "1",
+        "--switch-at",
+        "12",
+        "--long",
+        "64",
+        "--long-clips",
+        "1",
+    )
+    command.run(options("--system", system, "--json", str(file), *sizes))
+    result, targets = json.loads(file.read_text()), command.SYSTEMS[system][1]
+    measures = measured(result)
+    assert result["system"] == system
+    assert {name: measures[name]["target"] for name in targets.attributes} == targets.attributes
+    assert measures["scene"]["value"] == 1.0, "the easiest to see: these are videos, not noise"
+    assert any("in the last" in name for name in measures)
 
 
 def test_feature_weights_add_distances_without_targets(tiny_system, monkeypatch, tmp_path):
