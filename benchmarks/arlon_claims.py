@@ -1,5 +1,5 @@
 """ARLON's parts, changed one at a time: injections trained alike, their videos under tokens that are partly wrong,
-and how well they follow the tokens of renders.
+and how well they follow the tokens of renders, whole ones and partly wrong ones.
 
 Needs the corpus with its latents, and a folder (`--models`) with the embedded model, the latent VQ-VAE and the token
 transformer; `--coarser` is the VQ-VAE that the paper's way of training learns from (`docs/arlon.md`).
@@ -14,7 +14,6 @@ import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from judged import Judged, held_out, judge, table  # noqa: E402
 
-from avgen_core.checkpoints.files import save_weights  # noqa: E402
+from avgen_core.checkpoints.files import fingerprint, save_weights  # noqa: E402
 from avgen_core.diorama import caption  # noqa: E402
 from avgen_core.evaluation.judging import fresh_renders  # noqa: E402
 from avgen_core.media.decode import encode_frames  # noqa: E402
@@ -45,6 +44,8 @@ from avgen_core.training.arlon_command import FRAMES, INJECTED, coder_of, text_t
 from avgen_core.training.latents import LatentClips  # noqa: E402
 from avgen_core.training.loop import TrainSpec  # noqa: E402
 from avgen_core.training.semantic_injection import GuidedVideo, InjectionRecipe, train_semantic_injection  # noqa: E402
+
+COPIED = (AUTOENCODER, TEXT_ENCODER, CAUSAL_DIT, LATENT_VQVAE, TOKEN_TRANSFORMER)
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,13 @@ ARMS = {
 }
 
 
+def faulty(codes: torch.Tensor, wrong: float, count: int, seed: int) -> torch.Tensor:
+    """Codes of a codebook of `count`, a share of which is replaced by random ones."""
+    generator = torch.Generator().manual_seed(seed)
+    replaced = torch.rand(codes.shape, generator=generator) < wrong
+    return torch.where(replaced, torch.randint(count, codes.shape, generator=generator, dtype=codes.dtype), codes)
+
+
 class FaultyWriter(TokenWriter):
     """Puts random codes in the place of a share of what it has written.
 
@@ -80,11 +88,8 @@ class FaultyWriter(TokenWriter):
     def write(self, prompts: tuple[VideoPrompts, ...], memory: Memory, noise: NoiseSource) -> None:
         super().write(prompts, memory, noise)
         codes = memory["codes"]
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + len(codes))
-        faulty = torch.rand(codes[-1].shape, generator=generator) < self.wrong
-        faulty[:, -1] = False
-        other = torch.randint(self.network.config.codes, codes[-1].shape, generator=generator, dtype=codes.dtype)
-        memory["codes"] = torch.cat([codes[:-1], torch.where(faulty, other, codes[-1])[None]])
+        other = faulty(codes[-1], self.wrong, self.network.config.codes, self.seed * 1_000_003 + len(codes))
+        codes[-1, :, :-1] = other[:, :-1]
 
 
 def train(arm: Arm, seed: int, folder: Path, options: argparse.Namespace) -> None:
@@ -92,7 +97,7 @@ def train(arm: Arm, seed: int, folder: Path, options: argparse.Namespace) -> Non
     if (folder / SEMANTIC_INJECTION).exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (AUTOENCODER, TEXT_ENCODER, CAUSAL_DIT, LATENT_VQVAE, TOKEN_TRANSFORMER):
+    for name in COPIED:
         shutil.copy(options.models / name, folder / name)
     torch.manual_seed(seed)
     coder, about = coder_of(options.coarser if arm.coarser else options.models / LATENT_VQVAE)
@@ -116,10 +121,9 @@ def train(arm: Arm, seed: int, folder: Path, options: argparse.Namespace) -> Non
 
 
 def with_faults(model: EmbeddedArlon, wrong: float, seed: int) -> EmbeddedArlon:
-    writer = model.parts.writer
-    faulty = FaultyWriter(writer.network, writer.encode_text, writer.sampling)
-    faulty.wrong, faulty.seed = wrong, seed
-    return replace(model, parts=replace(model.parts, writer=faulty))
+    writer = FaultyWriter(model.parts.writer.network, model.encode_text, model.parts.writer.sampling)
+    writer.wrong, writer.seed = wrong, seed
+    return replace(model, parts=replace(model.parts, writer=writer))
 
 
 def judged_in(folder: Path, wrong: float, seed: int, options: argparse.Namespace) -> Judged:
@@ -134,18 +138,23 @@ def judged_in(folder: Path, wrong: float, seed: int, options: argparse.Namespace
     return Judged(**json.loads(file.read_text()))
 
 
-def followed_in(folder: Path, seed: int, options: argparse.Namespace) -> float:
-    """How much nearer videos come to renders whose tokens they follow: 0 is as near as without tokens, 1 is there."""
-    file = folder / f"followed-{options.followed}x{options.frames}.json"
+def followed_in(folder: Path, wrong: float, seed: int, options: argparse.Namespace) -> float:
+    """How much nearer videos come to renders whose tokens they follow: 0 is as near as without tokens, 1 is there.
+
+    `wrong`: the share of the tokens that are random.
+    """
+    file = folder / f"followed-{wrong}-{options.followed}x{options.frames}.json"
     if not file.exists():
         model, wanted = load_embedded_arlon(folder), held_out(options.followed, seed)
         renders = fresh_renders(wanted, options.frames, 4_000_037 + seed)
         errors = dict.fromkeys((0.0, 1.0), 0.0)
         for number, (attributes, render) in enumerate(zip(wanted, renders, strict=True)):
             latents = encode_frames(model.autoencoder.encode, torch.from_numpy(render).float() / 255)
+            track = model.track_of(latents)
+            codes = faulty(track.codes, wrong, model.parts.coder.config.codes, 1_000_003 * seed + number)
             for strength in errors:
                 guided = model.guided_by(
-                    model.track_of(latents), GuidanceStrength(strength, strength), model.parts.writer.sampling
+                    replace(track, codes=codes), GuidanceStrength(strength, strength), model.parts.writer.sampling
                 )
                 sampling = Sampling(model.default_plan, model.guidance, 10_000 * seed + number)
                 video = sample_videos(guided, [caption(attributes)], options.frames, sampling)[0]
@@ -180,9 +189,9 @@ def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
     runs = [(name, seed) for seed in options.seeds for name in options.arms]
-    folders = {
-        run: options.out / f"{run[0].replace(' ', '-')}-{run[1]}-{options.steps}x{options.batch}" for run in runs
-    }
+    made_of = fingerprint(*(options.models / name for name in COPIED), options.coarser)
+    budget = f"{options.steps}x{options.batch}-{made_of}"
+    folders = {run: options.out / f"{run[0].replace(' ', '-')}-{run[1]}-{budget}" for run in runs}
     results: dict[str, list[Judged]] = {}
     followed: dict[str, list[float]] = {}
     for name, seed in runs:
@@ -190,12 +199,9 @@ def main() -> None:
         for wrong in options.wrong:
             row = f"{name}, {wrong:.0%} wrong"
             results.setdefault(row, []).append(judged_in(folders[name, seed], wrong, seed, options))
-            print(f"{row}, seed {seed}: {results[row][-1]}", flush=True)
-        followed.setdefault(name, []).append(followed_in(folders[name, seed], seed, options))
-        print(f"{name}, seed {seed}: followed {followed[name][-1]:.3f}", flush=True)
-    print(table(results))
-    for name, shares in followed.items():
-        print(f"{name}: followed {fmean(shares):.3f} ({', '.join(f'{share:.3f}' for share in shares)})")
+            followed.setdefault(row, []).append(followed_in(folders[name, seed], wrong, seed, options))
+            print(f"{row}, seed {seed}: {results[row][-1]}, followed {followed[row][-1]:.3f}", flush=True)
+    print(table(results, followed=followed))
     if options.json:
         content = {name: [asdict(one) for one in seeds] for name, seeds in results.items()}
         options.json.write_text(

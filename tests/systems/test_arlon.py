@@ -41,7 +41,7 @@ def encode_text(text: str) -> torch.Tensor:
     return torch.randn(5, 6, generator=torch.Generator().manual_seed(len(text) + sum(map(ord, text))))
 
 
-def parts(sampling: TokenSampling, trained: bool, kind: InjectionKind) -> ArlonParts:
+def parts(sampling: TokenSampling, trained: bool, kind: InjectionKind = InjectionKind.ADAPTIVE_NORM) -> ArlonParts:
     torch.manual_seed(0)
     injection = SemanticInjection(SemanticInjectionConfig(3, 24, (0, 1), adapter_dim=16, kind=kind)).eval()
     if trained:
