@@ -74,16 +74,16 @@ class Codebook(nn.Module):
         self.register_buffer("sums", vectors.clone())
 
     def nearest(self, features: Tensor) -> Tensor:
-        """Indices (...) of the vectors nearest to features (..., dim)."""
+        """Indices (...) of the vectors nearest to features (..., dim), on their device."""
         flat = features.reshape(-1, features.shape[-1]).float()
-        vectors = self.vectors.float()
-        with torch.autocast(flat.device.type, enabled=False):  # the codes of training are those of use
+        vectors = self.vectors.to(flat)
+        with torch.autocast(flat.device.type, enabled=False):  # rounded distances would often choose another code
             distances = vectors.square().sum(1) - 2 * flat @ vectors.T  # without the features' own, the same for all
         return distances.argmin(1).view(features.shape[:-1])
 
     def forward(self, indices: Tensor) -> Tensor:
         """Indices (...) to vectors (..., dim)."""
-        return functional.embedding(indices, self.vectors)
+        return functional.embedding(indices, self.vectors.to(indices.device))
 
     @property
     def alive(self) -> Tensor:
@@ -159,6 +159,11 @@ class LatentVQVAE(nn.Module):
             *(ResidualBlock(config.width, 1, operations) for _ in range(config.blocks)),
             operations.Conv3d(config.width, inside, 1),
         )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of latents and of the weights."""
+        return self.encoder[0].weight.dtype
 
     @property
     def lead(self) -> int:

@@ -25,6 +25,8 @@ from .causal_wan import CausalWanDenoiser
 from .token_track import TokenTrack
 from .token_writer import Memory, TokenWriter, VideoPrompts, append_codes, written_codes
 
+MOST_STRENGTH = 2.0
+
 
 @dataclass(frozen=True)
 class GuidanceStrength:
@@ -32,11 +34,11 @@ class GuidanceStrength:
 
     Args:
         early, late: where a frame is noise, and where it is clean; in between, between.
-        over_frames: (frame, factor) with rising latent frames of the video, given ones included; between two of them
-            the factor moves evenly, before the first and after the last it stays.
+        over_frames: (frame, factor) with rising latent frames of the video, given ones included, and factors of 0 to
+            `MOST_STRENGTH`; between two of them the factor moves evenly, before the first and after the last it stays.
 
     Raises:
-        ValueError: frames do not rise, or a factor is negative.
+        ValueError: frames do not rise, or a value is out of range.
     """
 
     early: float = 1.0
@@ -44,23 +46,29 @@ class GuidanceStrength:
     over_frames: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
-        if min(self.early, self.late) < 0:
-            raise ValueError(f"a strength must be 0 or more, got {self.early} early and {self.late} late")
-        frames = [frame for frame, _ in self.over_frames]
-        if frames != sorted(set(frames)) or any(factor < 0 for _, factor in self.over_frames):
+        if not 0 <= min(self.early, self.late) <= max(self.early, self.late) <= MOST_STRENGTH:
             raise ValueError(
-                f"strengths over frames need rising frames and factors of 0 or more, got {self.over_frames}"
+                f"a strength must be 0 to {MOST_STRENGTH:g}, got {self.early} early and {self.late} late: change it in "
+                "Token Guidance"
+            )
+        frames = [frame for frame, _ in self.over_frames]
+        if frames != sorted(set(frames)) or any(not 0 <= factor <= MOST_STRENGTH for _, factor in self.over_frames):
+            told = ", ".join(f"{frame}: {factor:g}" for frame, factor in self.over_frames)
+            raise ValueError(
+                f"strength_over_frames needs rising frames and factors of 0 to {MOST_STRENGTH:g}, got `{told}`: change "
+                "it in Token Guidance"
             )
 
     @classmethod
     def parsed(cls, early: float, late: float, over_frames: str) -> GuidanceStrength:
         """From text such as `0: 1, 48: 0.5`, with commas or lines between. Raises ValueError for other text."""
         pieces = [piece for piece in re.split(r"[,\n]", over_frames) if piece.strip()]
-        found = [re.fullmatch(r"\s*(\d+)\s*:\s*(\d*\.?\d+)\s*", piece) for piece in pieces]
+        found = [re.fullmatch(r"\s*(\d+)\s*:\s*(\d+\.?\d*|\.\d+)\s*", piece) for piece in pieces]
         for piece, match in zip(pieces, found, strict=True):
             if match is None:
                 raise ValueError(
-                    f"a strength over frames is FRAME: FACTOR, such as `0: 1, 48: 0.5`, got {piece.strip()!r}"
+                    f"strength_over_frames is FRAME: FACTOR, such as `0: 1, 48: 0.5`, got {piece.strip()!r}: change it "
+                    "in Token Guidance"
                 )
         return cls(early, late, tuple((int(match[1]), float(match[2])) for match in found))
 
@@ -110,25 +118,28 @@ class CodeGuidance:
         source = str(self.parts.writer.sampling).encode() if track is None else track
         return hashlib.sha256(str(self.strength).encode() + source).hexdigest()[:8]
 
-    def of(self, request: Request, prompts: Callable[[int], tuple[VideoPrompts, ...]]) -> Guidance:
+    def of(
+        self, request: Request, prompts: Callable[[int], tuple[VideoPrompts, ...]], device: torch.device
+    ) -> Guidance:
         """For a batch of the videos, behind which they may stand again without prompts, or under negative ones.
 
         These see no codes: what guidance leads away from is neither what the text says nor what the codes plan.
-        `prompts`: of each video for a row of the pass.
+        `prompts`: of each video for a row of the pass; `device`: where it is computed.
         """
         queries = request.step.queries
-        self._make_codes(request, prompts)
+        self._make_codes(request, prompts, device)
         strength = torch.tensor([self.strength.at(query.frame + request.origin, _sigma(query)) for query in queries])
-        layers = self._layers_of(tuple(query.frame for query in queries), request.memory)
-        device = self.parts.injection.project.weight.device
+        layers = self._layers_of(tuple(query.frame for query in queries), request.memory, device)
         return Guidance(self.parts.injection.config.kind, layers, strength.to(device))
 
-    def _make_codes(self, request: Request, prompts: Callable[[int], tuple[VideoPrompts, ...]]) -> None:
+    def _make_codes(
+        self, request: Request, prompts: Callable[[int], tuple[VideoPrompts, ...]], device: torch.device
+    ) -> None:
         """The codes of all groups up to that of the pass's last frame, each under the prompt of its first frame."""
         config, writer, frames = self.parts.coder.config, self.parts.writer, [q.frame for q in request.step.queries]
         for group in range(len(written_codes(request.memory)), config.group_of(max(frames)) + 1):
             row = next(row for row, frame in enumerate(frames) if frame >= config.frames_of(group))
-            codes = self._codes_there_are(group, len(prompts(row)), request)
+            codes = self._codes_there_are(group, len(prompts(row)), request, device)
             if codes is None:
                 writer.write(prompts(row), request.memory, request.noise)
             elif self.track is None:
@@ -136,7 +147,7 @@ class CodeGuidance:
             else:
                 append_codes(request.memory, codes)  # nothing will be written after them
 
-    def _codes_there_are(self, group: int, videos: int, request: Request) -> Tensor | None:
+    def _codes_there_are(self, group: int, videos: int, request: Request, device: torch.device) -> Tensor | None:
         """Codes (videos, cells) of frames that were given, or of the track; None where they are to be written.
 
         A group that is given only in part is written. Where the stream's groups are not those of the whole video, the
@@ -147,21 +158,21 @@ class CodeGuidance:
         if request.given is not None and end <= len(request.given):
             latents = request.given[begin:end]
             of_videos = latents.reshape(end - begin, -1, *latents.shape[-3:]).permute(1, 2, 0, 3, 4)
-            weight = self.parts.injection.project.weight
-            return self.parts.coder.encode(of_videos.to(weight), first=group)[:, 0].flatten(1).cpu()
+            coder = self.parts.coder
+            return coder.encode(of_videos.to(device, coder.dtype), first=group)[:, 0].flatten(1).cpu()
         if self.track is None:
             return None
         middle = begin + (end - begin) // 2 + request.origin
         return self.track.group(config.group_of(middle))[None].expand(videos, -1)
 
-    def _layers_of(self, frames: tuple[int, ...], memory: Memory) -> dict[int, Tensor]:
+    def _layers_of(self, frames: tuple[int, ...], memory: Memory, device: torch.device) -> dict[int, Tensor]:
         """Modulations of the frames of a pass, computed once for all steps of a block."""
         groups = self._groups_of(frames)
         codes = memory["codes"][groups.start : groups.stop].transpose(0, 1)
         known = self._known
         if known is None or known[0] != frames or not torch.equal(known[1], codes):
-            weight = self.parts.injection.project.weight
-            coarse = self._coarse_latents(frames, groups, codes).to(weight)
+            coarse = self._coarse_latents(frames, groups, codes.to(device))
+            coarse = coarse.to(self.parts.injection.project.weight.dtype)
             self._known = known = frames, codes, self.parts.injection(coarse).layers
         return known[2]
 
@@ -174,7 +185,7 @@ class CodeGuidance:
     def _coarse_latents(self, frames: tuple[int, ...], groups: range, codes: Tensor) -> Tensor:
         """Coarse latents (videos, C, F, H, W) of frames, from the codes (videos, groups, cells)."""
         coder, config = self.parts.coder, self.parts.coder.config
-        grid = codes.long().unflatten(2, config.cells(*self.size)).to(coder.codebook.vectors.device)
+        grid = codes.long().unflatten(2, config.cells(*self.size))
         begin = config.frames_of(groups.start)
         count = config.frames_of(groups.stop) - begin
         decoded = coder.decode(grid, count, *self.size, first=groups.start)
@@ -200,10 +211,10 @@ class ArlonDenoiser(CausalWanDenoiser):
         """`track`: codes in place of written ones; `settings` as in `CausalWanDenoiser`."""
         super().__init__(network, encode_text, latent_shape=latent_shape, **settings)
         self.codes = CodeGuidance(parts, latent_shape[1:], track, strength or GuidanceStrength())
-        self.settings = f"tokens {self.codes.digest}"
+        self.settings = f"Token Guidance {self.codes.digest}"
 
     def _guidance(self, request: Request) -> Guidance:
-        return self.codes.of(request, lambda row: (tuple(branch[row] for branch in request.prompts),))
+        return self.codes.of(request, lambda row: (tuple(branch[row] for branch in request.prompts),), self.device)
 
 
 def _sigma(query: Query) -> float:

@@ -87,9 +87,10 @@ class CausalWanDenoiser:
 
     def _keys_of(self, mix: PromptMix) -> TextKeys:
         if mix not in self._text_keys:
-            weight = self.network.text_embedding[0].weight
             states = sum(share * self.encode_text(text).float() for text, share in mix)
-            self._text_keys[mix] = self.network.text_keys(states[None].to(weight.device, weight.dtype))
+            # Weights may wait on another device than they are used on.
+            states = states[None].to(self.device, self.network.text_embedding[0].weight.dtype)
+            self._text_keys[mix] = self.network.text_keys(states)
             if len(self._text_keys) > KEPT_PROMPTS:
                 self._text_keys.popitem(last=False)
         self._text_keys.move_to_end(mix)

@@ -120,10 +120,10 @@ def load_embedded_arlon(folder: Path = FOLDER, sampling: TokenSampling | None = 
     about_writer, writer_weights = read_weights(paths[1], "token_transformer")
     about_injection, injection_weights = read_weights(paths[2], "semantic_injection")
     made_for = {
-        (TOKEN_TRANSFORMER, LATENT_VQVAE): (about_writer["made_for"], fingerprint(paths[0], folder / TEXT_ENCODER)),
-        (SEMANTIC_INJECTION, CAUSAL_DIT): (about_injection["made_for"], dit_fingerprint(folder)),
+        (TOKEN_TRANSFORMER, LATENT_VQVAE): (about_writer.get("made_for"), fingerprint(paths[0], folder / TEXT_ENCODER)),
+        (SEMANTIC_INJECTION, CAUSAL_DIT): (about_injection.get("made_for"), dit_fingerprint(folder)),
         (LATENT_VQVAE, AUTOENCODER): (
-            about_coder["made_for"],
+            about_coder.get("made_for"),
             read_weights(folder / CAUSAL_DIT, "causal_dit")[0]["encoder"],
         ),
     }

@@ -150,7 +150,8 @@ class ManyArlon(ManyDenoiser):
         self.codes = CodeGuidance(model.parts, model.latent_shape[1:], model.track, model.strength)
 
     def _guidance(self, request: Request) -> Injected:
-        return self.codes.of(request, lambda row: tuple((video[row],) for video in request.prompts))
+        device = self.network.patch_embedding.weight.device
+        return self.codes.of(request, lambda row: tuple((video[row],) for video in request.prompts), device)
 
 
 class ManyArtV(ArtVDenoiser):

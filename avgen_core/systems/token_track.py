@@ -21,6 +21,7 @@ from .token_writer import Memory, TokenWriter, written_codes
 
 KEY, DIGEST, SUFFIX = "avgen_tokens", "digest", ".tokens.safetensors"
 MOST_GROUPS = 100_000
+GROUPS_AT_ONCE = 64
 
 
 class TrackError(ValueError):
@@ -32,10 +33,16 @@ class TokenTrack:
     """Codes (G, rows, columns) of a video, to guide another; repeated when that one is longer.
 
     codebook: names the VQ-VAE that the codes are of.
+
+    Raises:
+        TrackError: there are more than `MOST_GROUPS` groups.
     """
 
     codes: Tensor
     codebook: str = ""
+
+    def __post_init__(self) -> None:
+        _check_groups(len(self.codes))
 
     def group(self, number: int) -> Tensor:
         """The codes (cells,) of a group."""
@@ -59,13 +66,17 @@ class TokenTrack:
         """`times` in a row, at least 1. Raises TrackError for fewer, or for more than `MOST_GROUPS` groups."""
         if times < 1:
             raise TrackError(f"tokens can be repeated once or more, got {times}")
-        if times * len(self.codes) > MOST_GROUPS:
-            raise TrackError(f"{times} times {len(self.codes)} groups are more than {MOST_GROUPS}: repeat them less")
+        _check_groups(times * len(self.codes))
         return replace(self, codes=self.codes.repeat(times, 1, 1))
 
     def followed_by(self, other: TokenTrack) -> TokenTrack:
-        """Both, one after the other. Raises TrackError for codes of another codebook or size."""
-        self.check(other.codebook, tuple(other.codes.shape[1:]))
+        """Both, one after the other. Raises TrackError for codes of another codebook or size, or for too many."""
+        if (self.codebook, self.codes.shape[1:]) != (other.codebook, other.codes.shape[1:]):
+            raise TrackError(
+                f"tokens of the codebook {self.codebook}, {tuple(self.codes.shape[1:])} a group, cannot be followed by "
+                f"tokens of {other.codebook}, {tuple(other.codes.shape[1:])}: make both with the same model"
+            )
+        _check_groups(len(self.codes) + len(other.codes))
         return replace(self, codes=torch.cat([self.codes, other.codes]))
 
     def check(self, codebook: str, cells: tuple[int, int]) -> None:
@@ -113,6 +124,11 @@ class TokenTrack:
         return cls(codes, header[KEY])
 
 
+def _check_groups(groups: int) -> None:
+    if groups > MOST_GROUPS:
+        raise TrackError(f"{groups} groups of tokens are more than {MOST_GROUPS}: cut them, or repeat them less")
+
+
 def _digest(codes: Tensor) -> str:
     return hashlib.sha256(codes.numpy().tobytes()).hexdigest()[:16]
 
@@ -120,9 +136,12 @@ def _digest(codes: Tensor) -> str:
 @torch.no_grad()
 def track_of_latents(coder: LatentVQVAE, latents: Tensor, codebook: str) -> TokenTrack:
     """The track of a video's latents (F, C, H, W)."""
-    weight = coder.codebook.vectors
-    codes = coder.encode(latents.transpose(0, 1)[None].to(weight))[0]
-    return TokenTrack(codes.to("cpu", torch.int32), codebook)
+    config, device = coder.config, coder.codebook.vectors.device
+    codes = []
+    for first in range(0, config.groups_of(len(latents)), GROUPS_AT_ONCE):
+        some = latents[config.frames_of(first) : config.frames_of(first + GROUPS_AT_ONCE)].transpose(0, 1)[None]
+        codes.append(coder.encode(some.to(device, coder.dtype), first=first)[0].to("cpu", torch.int32))
+    return TokenTrack(torch.cat(codes), codebook)
 
 
 def track_in(memory: Memory, cells: tuple[int, int], codebook: str) -> TokenTrack:
@@ -162,9 +181,14 @@ def written_track(
 @torch.no_grad()
 def coarse_latents(coder: LatentVQVAE, track: TokenTrack, size: tuple[int, int]) -> Tensor:
     """What the codes alone show: latents (F, C, H, W) of `size`."""
-    codes = track.codes.long()[None].to(coder.codebook.vectors.device)
-    frames = coder.config.frames_of(codes.shape[1])
-    return coder.decode(codes, frames, *size)[0].transpose(0, 1).float().cpu()
+    config, device = coder.config, coder.codebook.vectors.device
+    latents = []
+    for first in range(0, len(track.codes), GROUPS_AT_ONCE):
+        lead, stop = max(0, first - coder.lead), min(first + GROUPS_AT_ONCE, len(track.codes))
+        codes, before = track.codes[lead:stop].long()[None].to(device), config.frames_of(lead)
+        some = coder.decode(codes, config.frames_of(stop) - before, *size, first=lead)[0]
+        latents.append(some[:, config.frames_of(first) - before :].transpose(0, 1).float().cpu())
+    return torch.cat(latents)
 
 
 def token_map(coder: LatentVQVAE, track: TokenTrack) -> Tensor:

@@ -70,7 +70,7 @@ class TokenWriter:
     ) -> None:
         """`encode_text` gives one prompt's states (text_len, text_dim)."""
         self.network, self.encode_text, self.sampling = network, encode_text, sampling
-        self._prefix: tuple[tuple[VideoPrompts, ...], TextPrefix] | None = None
+        self._prefix: tuple[tuple, TextPrefix] | None = None
 
     @property
     def _branches(self) -> int:
@@ -122,15 +122,16 @@ class TokenWriter:
 
     def _prefix_of(self, prompts: tuple[VideoPrompts, ...]) -> TextPrefix:
         """The positive prompts', then the negative ones'; the same for many groups."""
-        if self._prefix is None or self._prefix[0] != prompts:
+        weight = self.network.head.weight
+        made_of = prompts, weight.device, weight.dtype
+        if self._prefix is None or self._prefix[0] != made_of:
             mixes = [video[0] for video in prompts]
             if self._branches == 2:
                 mixes += [video[1] if len(video) > 1 else NO_PROMPT for video in prompts]
             distinct = list(dict.fromkeys(mixes))
             states = [sum(share * self.encode_text(text).float() for text, share in mix) for mix in distinct]
-            weight = self.network.head.weight
             rows = torch.tensor([[distinct.index(mix)] for mix in mixes], device=weight.device)
-            self._prefix = prompts, self.network.prefix(torch.stack(states).to(weight)).of(rows)
+            self._prefix = made_of, self.network.prefix(torch.stack(states).to(weight)).of(rows)
         return self._prefix[1]
 
 

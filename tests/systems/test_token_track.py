@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from avgen_core.networks.latent_vqvae import LatentVQVAE
 from avgen_core.prompts import PromptSchedule, Segment
 from avgen_core.rollout.executor import Executor, Prompts
 from avgen_core.rollout.noise import SeededNoise
+from avgen_core.systems import token_track
 from avgen_core.systems.arlon import GuidanceStrength
 from avgen_core.systems.token_track import (
     TokenTrack,
@@ -53,6 +57,18 @@ def test_a_track_of_a_video_is_its_codes_and_shows_it_coarsely():
     assert torch.equal(coarse.transpose(0, 1)[None], coder.decode(track.codes.long()[None], 10, 4, 4))
 
 
+@pytest.mark.parametrize("first_alone", [False, True])
+def test_long_tracks_are_coded_piece_by_piece_as_if_at_once(first_alone, monkeypatch):
+    torch.manual_seed(0)
+    coder = LatentVQVAE(replace(CODER, first_alone=first_alone, blocks=2)).eval()
+    latents = torch.randn(coder.config.frames_of(11), 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    whole = track_of_latents(coder, latents, "book")
+    coarse = coarse_latents(coder, whole, (4, 4))
+    monkeypatch.setattr(token_track, "GROUPS_AT_ONCE", 4)
+    assert torch.equal(track_of_latents(coder, latents, "book").codes, whole.codes)
+    torch.testing.assert_close(coarse_latents(coder, whole, (4, 4)), coarse)
+
+
 def test_tracks_are_cut_repeated_and_joined():
     part = TRACK.part(1, 2)
     assert torch.equal(part.codes, TRACK.codes[1:3])
@@ -71,7 +87,7 @@ def test_a_part_that_is_not_there_is_refused(start, groups):
 
 
 def test_tokens_of_another_codebook_or_size_are_refused():
-    with pytest.raises(TrackError, match="codebook book, not other"):
+    with pytest.raises(TrackError, match="of the codebook book.*cannot be followed by tokens of other"):
         TRACK.followed_by(TokenTrack(TRACK.codes, "other"))
     with pytest.raises(TrackError, match=r"\(2, 2\) a group, not \(2, 3\)"):
         TRACK.check("book", (2, 3))
@@ -86,8 +102,11 @@ def test_tokens_outside_the_codebook_are_refused():
 
 
 def test_tokens_without_end_are_refused():
-    with pytest.raises(TrackError, match="20000 times 6 groups are more than 100000"):
+    with pytest.raises(TrackError, match="120000 groups of tokens are more than 100000"):
         TRACK.repeated(20_000)
+    long = TRACK.repeated(10_000)
+    with pytest.raises(TrackError, match="120000 groups"):
+        long.followed_by(long)
 
 
 def test_a_file_gives_back_what_was_saved(tmp_path):
@@ -131,8 +150,12 @@ def test_strength_moves_over_frames_and_steps():
     strength = GuidanceStrength(early=1.0, late=0.5, over_frames=((4, 1.0), (8, 0.0)))
     assert [strength.at(frame, 1.0) for frame in (0, 4, 6, 8, 20)] == [1.0, 1.0, 0.5, 0.0, 0.0]
     assert strength.at(4, 0.0) == 0.5
-    with pytest.raises(ValueError, match="rising frames"):
+    with pytest.raises(ValueError, match="rising frames and factors of 0 to 2, got `8: 1, 4: 0`.*Token Guidance"):
         GuidanceStrength(over_frames=((8, 1.0), (4, 0.0)))
+    with pytest.raises(ValueError, match="factors of 0 to 2, got `0: 1000`"):
+        GuidanceStrength(over_frames=((0, 1000.0),))
+    with pytest.raises(ValueError, match="0 to 2, got 3 early"):
+        GuidanceStrength(early=3)
 
 
 def test_strength_over_frames_reaches_the_frames():
@@ -144,7 +167,7 @@ def test_strength_over_frames_reaches_the_frames():
 
 
 def test_strength_is_read_from_text():
-    assert GuidanceStrength.parsed(1.0, 0.5, " 0: 1, 48: .5\n96:0") == GuidanceStrength(
+    assert GuidanceStrength.parsed(1.0, 0.5, " 0: 1., 48: .5\n96:0") == GuidanceStrength(
         1.0, 0.5, ((0, 1.0), (48, 0.5), (96, 0.0))
     )
     assert GuidanceStrength.parsed(1.0, 1.0, "") == GuidanceStrength()
