@@ -1,7 +1,7 @@
 """Every trainer, stopped before its first step, and what its gradients are then.
 
 `python -m tests.training.gradients CORPUS OUT` writes them to OUT/TRAINER.safetensors, with as many processes as this
-was started in.
+was started in; and ARLON's codebook after that step to OUT/codebook.safetensors.
 """
 
 from __future__ import annotations
@@ -16,18 +16,31 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from avgen_core.networks.image_autoencoder import ImageAutoencoder
-from avgen_core.training import ar_diffusion, ar_vae, art_v, autoencoder, causal_dit
+from avgen_core.training import (
+    ar_diffusion,
+    ar_vae,
+    art_v,
+    autoencoder,
+    causal_dit,
+    latent_vqvae,
+    semantic_injection,
+    token_transformer,
+)
 from avgen_core.training.corpus import Corpus
 from avgen_core.training.latents import LatentClips
 from avgen_core.training.level_weights import LevelWeighting
 from avgen_core.training.loop import Training, leave_processes
 from avgen_core.training.videos import ClipSpec, DioramaClips
 from tests.training import small
+from tests.training import test_arlon as arlon
 from tests.training.test_art_v import network as adapted_unet
 from tests.training.test_art_v import trainer as art_v_trainer
 
 REFERENCES = art_v.ReferenceRecipe()
-TRAINERS = ("autoencoder", "dit", "ar-vae", "ar-vae-temporal", "ar-diffusion", "art-v")
+TRAINERS = (
+    "autoencoder", "dit", "ar-vae", "ar-vae-temporal", "ar-diffusion", "art-v", "arlon-vqvae", "arlon-tokens",
+    "arlon-injection",
+)  # fmt: skip
 STEP = 7
 
 
@@ -51,19 +64,36 @@ def prepared(data: Path, out: Path, **changes) -> Iterator[tuple[str, Training]]
         patch.object(ar_vae, "run"),
         patch.object(ar_diffusion, "run"),
         patch.object(art_v, "run"),
+        patch.object(latent_vqvae, "run"),
+        patch.object(token_transformer, "run"),
+        patch.object(semantic_injection, "run"),
     ):
+        latents = LatentClips(data, "f" * 16)
         yield "autoencoder", autoencoder.train_autoencoder(spec, data, images)
-        yield "dit", causal_dit.train_causal_dit(spec, LatentClips(data, "f" * 16), small.text_to_video(), frames=8)
+        yield "dit", causal_dit.train_causal_dit(spec, latents, small.text_to_video(), frames=8)
         yield "ar-vae", ar_vae.train_ar_vae(spec, source, small.ar_vae(), ar_vae.ARVAEOptions(adversarial=True))
         yield "ar-vae-temporal", ar_vae.train_ar_vae(spec, source, temporal, ar_vae.ARVAEOptions(ClipSpec(4)))
         yield "ar-diffusion", ar_diffusion.train_ar_diffusion(spec, videos, generator, mixed)
-        yield "art-v", art_v.train_art_v(spec, LatentClips(data, "f" * 16), adapted_unet(), art_v_trainer(), REFERENCES)
+        yield "art-v", art_v.train_art_v(spec, latents, adapted_unet(), art_v_trainer(), REFERENCES)
+        yield "arlon-vqvae", latent_vqvae.train_latent_vqvae(spec, latents, arlon.coder(), groups=2)
+        codes = token_transformer.CodeClips(latents, arlon.coder())
+        yield (
+            "arlon-tokens",
+            token_transformer.train_token_transformer(
+                spec, codes, arlon.writer(), arlon.encode_texts, token_transformer.CodeRecipe()
+            ),
+        )
+        if spec.accumulate == 1:  # it refuses parts: its uncertainty has the statistics of a whole batch
+            model, sure = arlon.guided(), semantic_injection.InjectionRecipe(uncertain=0.0)
+            for linear in model.injection.modulations:
+                torch.nn.init.normal_(linear.weight, std=0.2)
+            yield "arlon-injection", semantic_injection.train_semantic_injection(spec, latents, model, sure, frames=4)
 
 
 def gradients(training: Training) -> dict[str, Tensor]:
     """Of step `STEP`, by parameter."""
     training.step = STEP
-    training.gradients()
+    training.after_step(training.model, training.gradients())
     return left_in(training)
 
 
@@ -71,11 +101,17 @@ def left_in(training: Training) -> dict[str, Tensor]:
     return {name: p.grad.contiguous() for name, p in training.model.named_parameters() if p.grad is not None}
 
 
+def codebook_of(training: Training) -> dict[str, Tensor]:
+    return {name: buffer.clone() for name, buffer in training.model.codebook.named_buffers()}
+
+
 def write_gradients(data: Path, out: Path) -> None:
     for name, training in prepared(data, out):
         found = gradients(training)
         if training.accelerator.is_main_process:
             save_file(found, out / f"{name}.safetensors")
+            if name == "arlon-vqvae":
+                save_file(codebook_of(training), out / "codebook.safetensors")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from avgen_core.training.loop import Training
 from tests.training import small
-from tests.training.gradients import STEP, TRAINERS, gradients, left_in, prepared
+from tests.training.gradients import STEP, TRAINERS, codebook_of, gradients, left_in, prepared
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,6 +23,7 @@ def plain_gradients(training: Training) -> dict[str, Tensor]:
     """Of the loss over the whole batch, by PyTorch alone."""
     losses = training.forward.losses(training.model, training.data.draw(STEP, slice(0, training.spec.batch)))
     (losses.loss.sum() / losses.weight.sum()).backward()
+    training.after_step(training.model, losses.sums())
     return left_in(training)
 
 
@@ -45,7 +46,12 @@ def two_processes(data, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def one_process(data, tmp_path_factory) -> dict[str, dict[str, Tensor]]:
-    return {name: plain_gradients(training) for name, training in prepared(data, tmp_path_factory.mktemp("one"))}
+    found = {}
+    for name, training in prepared(data, tmp_path_factory.mktemp("one")):
+        found[name] = plain_gradients(training)
+        if name == "arlon-vqvae":
+            found["codebook"] = codebook_of(training)
+    return found
 
 
 def assert_same(mine: dict[str, Tensor], theirs: dict[str, Tensor], within: float = 5e-6) -> None:
@@ -62,6 +68,12 @@ def test_two_processes_make_the_gradients_of_one(one_process, two_processes, tra
     # Convolutions round differently with another number of images: alone, without processes, as much.
     within = 5e-6 if trainer == "autoencoder" else 1e-6
     assert_same(load_file(two_processes / f"{trainer}.safetensors"), one_process[trainer], within)
+
+
+def test_two_processes_move_the_codebook_as_one_does(one_process, two_processes):
+    moved = load_file(two_processes / "codebook.safetensors")
+    assert moved["uses"].unique().numel() > 1, "something was assigned"
+    assert_same(moved, one_process["codebook"])
 
 
 def test_a_batch_in_parts_makes_the_gradients_of_the_whole(one_process, data, tmp_path):
