@@ -14,7 +14,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from avgen_core.networks.causal_dit import CausalDiT, timestep_sinusoid
+from avgen_core.networks.causal_dit import CausalDiT, Injected, timestep_sinusoid
 from avgen_core.networks.rope import rotate, rotation
 from avgen_core.plan import Action, Query
 from avgen_core.rollout.denoiser import PromptMix, Request
@@ -32,12 +32,16 @@ class Seen:
 
 @dataclass(frozen=True)
 class Event:
-    """One pass: its frames (F, C, H, W), their prompts in each guidance branch, the earlier frames they saw."""
+    """One pass: its frames (F, C, H, W), their prompts in each guidance branch, the earlier frames they saw.
+
+    injected: what guides the branch of the prompt beside the text.
+    """
 
     queries: tuple[Query, ...]
     latents: Tensor
     prompts: tuple[tuple[PromptMix, ...], ...]
     context: tuple[Seen, ...]
+    injected: Injected | None
 
     def by_group(self) -> list[tuple[list[int], list[int]]]:
         """The rows of each group, and the rows of the pass that they see: their own and earlier groups."""
@@ -59,13 +63,14 @@ class ReplayDenoiser(CausalWanDenoiser):
     def __init__(self, cached: CausalWanDenoiser) -> None:
         """The same system as `cached`."""
         self.__dict__.update(cached.__dict__)
+        self.guided = cached._guidance
         self.events: list[Event] = []
         self.newest: dict[int, tuple[int, int]] = {}  # frame -> (event, row) that a slot of it stands for
 
     def predict(self, request: Request) -> Tensor:
         slots = request.step.context
         context = tuple(Seen(*self.newest[slot.frame], slot.position) for slot in slots)
-        event = Event(request.step.queries, request.latents, request.prompts, context)
+        event = Event(request.step.queries, request.latents, request.prompts, context, self.guided(request))
         self.events.append(event)
         for row, query in enumerate(event.queries):
             if query.action in (Action.COMMIT, Action.RECACHE):
@@ -137,6 +142,8 @@ class ReplayDenoiser(CausalWanDenoiser):
                 out = attention.attend(seeing, seen, values.flatten(0, 1)[None])
                 mixed[rows] = out[0].unflatten(0, (len(rows), -1))
             x = hidden[number] + mixed * gate1
+            if event.injected is not None and branch == 0:
+                x = event.injected(layer, x[None])[0]
             asking = block.cross_attn.queries(block.norm3(x))
             texts = [self._keys_of(mix).layers[layer] for mix in event.prompts[branch]]
             x = x + torch.cat([block.cross_attn.attend(q[None], *text) for q, text in zip(asking, texts, strict=True)])

@@ -6,6 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from avgen_core.networks.latent_vqvae import LatentVQVAE, LatentVQVAEConfig
+from avgen_core.networks.semantic_injection import SemanticInjection, SemanticInjectionConfig
+from avgen_core.networks.token_transformer import TokenTransformer, TokenTransformerConfig
 from avgen_core.plan import (
     Action,
     AsynchronousPlan,
@@ -20,7 +23,9 @@ from avgen_core.plan import (
 from avgen_core.rollout.denoiser import Denoiser, Request
 from avgen_core.rollout.executor import Executor
 from avgen_core.rollout.noise import SeededNoise
+from avgen_core.systems.arlon import ArlonDenoiser, ArlonParts
 from avgen_core.systems.causal_wan import CausalWanDenoiser
+from avgen_core.systems.token_writer import TokenSampling, TokenWriter
 from tests import tiny
 from tests.rollout.replay import ReplayDenoiser
 
@@ -38,6 +43,25 @@ def denoiser(guidance: float = 1.0) -> CausalWanDenoiser:
         if parameter.ndim > 1:
             parameter.data.mul_(3)
     return system
+
+
+def arlon_denoiser(guidance: float) -> ArlonDenoiser:
+    """The same system under the guidance of codes, which decide as much."""
+    plain = denoiser(guidance)
+    torch.manual_seed(2)
+    channels, *size = tiny.SHAPE
+    coder = LatentVQVAE(LatentVQVAEConfig(channels, time=2, space=2, codes=20, code_dim=4, width=16, blocks=1)).eval()
+    config = TokenTransformerConfig(
+        20, cells=6, dim=24, heads=2, layers=2, ffn_dim=32, text_dim=tiny.CONFIG.text_dim, window=2
+    )
+    injection = SemanticInjection(SemanticInjectionConfig(channels, tiny.CONFIG.dim, (0, 1), adapter_dim=16)).eval()
+    for linear in injection.modulations:
+        torch.nn.init.normal_(linear.weight, std=0.3)
+    writer = TokenWriter(TokenTransformer(config).eval(), tiny.encode_text, TokenSampling())
+    parts = ArlonParts(coder, writer, injection)
+    return ArlonDenoiser(
+        plain.network, tiny.encode_text, parts, fingerprint="arlon", latent_shape=tiny.SHAPE, guidance=guidance
+    )
 
 
 def rollout(system: Denoiser, plan: Plan, text: str, frames: int = FRAMES) -> Tensor:
@@ -86,6 +110,16 @@ def test_both_answers_to_a_prompt_switch_equal_their_replay_with_guidance(plan):
     assert difference(kept, replayed) < 1e-4
     assert torch.equal(recached[:4], kept[:4])
     assert difference(recached[6:], kept[6:]) > 0.05, "recaching the window under the new prompt matters"
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
+@pytest.mark.parametrize("plan", [tiny.block_plan, tiny.asynchronous_plan], ids=["block", "asynchronous"])
+@torch.no_grad()
+def test_cached_equals_replay_under_the_guidance_of_codes(plan, guidance):
+    """A block's guidance is in the keys and values that are cached of it."""
+    cached = rollout(arlon_denoiser(guidance), plan(), SWITCH)
+    assert difference(cached, rollout(ReplayDenoiser(arlon_denoiser(guidance)), plan(), SWITCH)) < 1e-4
+    assert difference(cached, rollout(denoiser(guidance), plan(), SWITCH)) > 0.05, "the codes matter"
 
 
 @torch.no_grad()

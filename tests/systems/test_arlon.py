@@ -132,6 +132,14 @@ def test_codes_are_a_group_ahead_and_the_window_of_keys_is_bounded():
         assert len(work.state.memory["groups"]) <= WRITER.window * WRITER.cells
 
 
+def test_only_codes_grow_with_a_video():
+    """Four bytes each, so that Run to Tokens has them all; keys, values and latents keep their size."""
+    work = executor()
+    sizes = {frames: (list(work.run(frames)), work.state.bytes)[1] for frames in (40, 80)}
+    groups = 40 // CODER.time
+    assert sizes[80] - sizes[40] == groups * WRITER.cells * 4
+
+
 def test_codes_do_not_depend_on_the_plan():
     """They are drawn by name, and written under the prompt of their group's first frame."""
     found = []
