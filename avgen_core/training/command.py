@@ -1,9 +1,9 @@
 """`python -m avgen_core train STEP`.
 
-The embedded model: corpus, autoencoder, latents, dit, in this order; sheet shows the data. A student of it that takes
-few steps: trajectories, few-steps. On the same latents ART-V: image-model, art-v; and ARLON: arlon-vqvae, arlon-tokens,
-arlon-injection. AR-Diffusion, from videos or the corpus: ar-vae, ar-latents, ar-diffusion, ar-vae-temporal after the
-first.
+The embedded model: corpus, autoencoder, latents, dit, in this order; sheet shows the data. The corpus is rendered, or
+made of videos. A student of it that takes few steps: trajectories, few-steps. On the same latents ART-V: image-model,
+art-v; and ARLON: arlon-vqvae, arlon-tokens, arlon-injection. AR-Diffusion, from videos or the corpus: ar-vae,
+ar-latents, ar-diffusion, ar-vae-temporal after the first.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ..networks.text_encoder import TextEncoderConfig
 from ..systems.embedded import AUTOENCODER, CAUSAL_DIT, FOLDER, TEXT_ENCODER, load_embedded
 from . import ar_command, arlon_command, art_v_command
 from .autoencoder import train_autoencoder
+from .captioned_videos import read_captions
 from .causal_dit import TextToVideo, train_causal_dit
 from .corpus import CorpusSpec, render_corpus
 from .export import export_autoencoder, export_causal_dit, sample_sheet
@@ -34,6 +35,8 @@ from .options import spec_of
 from .precision import PRECISIONS
 from .state import saved_states
 from .trajectories import Trajectories, TrajectorySpec, record_trajectories
+from .video_corpus import VideoCorpus
+from .videos import VideoFolder
 
 DIT = CausalDiTConfig(
     dim=256, ffn_dim=704, num_heads=4, num_layers=6, in_dim=16, out_dim=16, text_dim=128, text_len=24, freq_dim=64
@@ -52,13 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "ar-vae, ar-latents, ar-diffusion: AR-Diffusion, in this order; ar-vae-temporal: after ar-vae",
     )
     parser.add_argument(
-        "--data", type=Path, default=Path("runs/corpus"), help="folder of the rendered corpus, or of videos (ar-*)"
+        "--data", type=Path, default=Path("runs/corpus"), help="folder of the corpus, or of videos (ar-*, art-latents)"
     )
     parser.add_argument("--out", type=Path, help="folder of state, log and sheets (default: runs/<step>)")
     parser.add_argument("--models", type=Path, default=FOLDER, help="folder of earlier weights (default: models/demo)")
     parser.add_argument("--export", type=Path, help="folder of the weights that are made (default: OUT/models)")
     parser.add_argument("--clips", type=int, default=2400, help="trajectories: clips to record (default: 2400)")
     parser.add_argument("--shards", type=int, default=342, help="corpus: shards of 48 clips (default: 342)")
+    parser.add_argument("--videos", type=Path, metavar="FOLDER", help="corpus: make it of the captioned videos there")
     parser.add_argument(
         "--workers",
         type=int,
@@ -110,6 +114,11 @@ def _autoencoder(folder: Path) -> ImageAutoencoder:
 
 
 def _corpus(options: argparse.Namespace) -> None:
+    if options.videos:
+        source = VideoFolder(options.videos, CorpusSpec.size, options.cache or options.videos / ".avgen")
+        captions = read_captions(options.videos, [video.name for video in source.videos], source.fps)
+        VideoCorpus(source, captions).write(options.data)
+        return
     render_corpus(CorpusSpec(options.data, options.shards, seed=options.seed), max(1, options.workers))
 
 

@@ -1,4 +1,7 @@
-"""Diorama clips for training: an endless stream, and a corpus of rendered shards on disk that trainings share."""
+"""Diorama clips for training: an endless stream, and a corpus of shards on disk that trainings share.
+
+`video_corpus` makes such a corpus of videos.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
@@ -77,18 +81,32 @@ def _render_shard(spec: CorpusSpec, shard: int) -> None:
     labels = [
         {"starts": e.starts, "captions": e.captions, "attributes": [asdict(a) for a in e.attributes]} for e in episodes
     ]
-    target = _frames_file(spec.folder, shard)
+    write_shard(spec.folder, shard, np.stack([e.frames for e in episodes]), labels)
+
+
+def write_shard(folder: Path, shard: int, frames: np.ndarray, labels: list[dict[str, Any]]) -> None:
+    """Clips (N, F, size, size, 3) uint8, and what each shows: `starts`, `captions`, `attributes` of its segments.
+
+    Clips of videos have no attributes, but a `source`: what they were made of.
+    """
+    target = _frames_file(folder, shard)
     partial = target.with_suffix(".part.npy")
-    np.save(partial, np.stack([e.frames for e in episodes]))
+    np.save(partial, frames)
     os.replace(partial, target)
-    captions = _captions_file(spec.folder, shard)
+    captions = _captions_file(folder, shard)
     captions.with_suffix(".part").write_text(json.dumps(labels))
     os.replace(captions.with_suffix(".part"), captions)  # written last: its presence marks the shard complete
 
 
+def sources(folder: Path) -> dict[int, str]:
+    """What the shards in a folder were made of; empty for renders."""
+    files = {int(path.stem.split("-")[1]): path for path in folder.glob("captions-*.json")}
+    return {shard: json.loads(path.read_text())[0].get("source", "") for shard, path in files.items()}
+
+
 @dataclass(frozen=True)
 class Label:
-    """First frame and caption of each segment of one clip, and the subject of all of them."""
+    """First frame and caption of each segment of one clip, and the subject of all of them; that of videos is ""."""
 
     starts: tuple[int, ...]
     captions: tuple[str, ...]
@@ -118,6 +136,10 @@ class Corpus:
     def labels(self, shard: int) -> list[Label]:
         entries = json.loads(_captions_file(self.folder, shard).read_text())
         return [
-            Label(tuple(entry["starts"]), tuple(entry["captions"]), entry["attributes"][0]["subject"])
+            Label(
+                tuple(entry["starts"]),
+                tuple(entry["captions"]),
+                entry["attributes"][0]["subject"] if entry["attributes"] else "",
+            )
             for entry in entries
         ]

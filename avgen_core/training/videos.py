@@ -89,8 +89,9 @@ class DioramaClips:
         self.classes = tuple(SUBJECTS)
         self._places = [(shard, clip) for shard in corpus.shards for clip in range(len(corpus.labels(shard)))]
         frames = corpus.frames(corpus.shards[0]).shape[1]
+        classes = {subject: number for number, subject in enumerate(self.classes)}
         self.videos = tuple(
-            Video(f"{shard:05d}/{clip:02d}", frames, self.classes.index(label.subject))
+            Video(f"{shard:05d}/{clip:02d}", frames, classes.get(label.subject, NO_CLASS))
             for shard in corpus.shards
             for clip, label in enumerate(corpus.labels(shard))
         )
@@ -159,6 +160,10 @@ class ClipTable:
 
     def __len__(self) -> int:
         return len(self._video)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Each clip as its video and first frame."""
+        return zip(self._video.tolist(), self._start.tolist(), strict=True)
 
     def draw(self, rng: np.random.Generator, count: int) -> list[tuple[int, int]]:
         """`count` clips, each as its video and first frame."""
