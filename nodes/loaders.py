@@ -54,7 +54,7 @@ class AVGenLoadArlon(io.ComfyNode):
             display_name="Load ARLON (AVGen)",
             category="AVGen/loaders",
             description="Loads the embedded video model with ARLON's parts: a small transformer writes a plan of the "
-            "video as tokens, and these guide the model, which then needs few steps.",
+            "video as tokens, and these guide the model. The plan can be seen, changed, or taken from another video.",
             inputs=[],
             outputs=[
                 types.Model.Output(display_name="model", tooltip="For the causal sampler and the token nodes."),

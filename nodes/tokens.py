@@ -41,7 +41,8 @@ class AVGenTokenGuidance(io.ComfyNode):
             display_name="Token Guidance (AVGen)",
             category="AVGen/tokens",
             description="Sets how a model with ARLON's parts writes its tokens, or gives it tokens to follow, such as "
-            "those of another video: its layout is transferred, and its motion as far as the prompt agrees.",
+            "those of another video: its layout is transferred, and its motion as far as the prompt agrees. It sets "
+            "all of it: what another Token Guidance before it set is forgotten.",
             inputs=[
                 types.Model.Input("model", tooltip=ARLON_MODEL),
                 io.Float.Input(
@@ -63,8 +64,8 @@ class AVGenTokenGuidance(io.ComfyNode):
                 io.String.Input(
                     "strength_over_frames",
                     default="",
-                    tooltip="Factors of both over the video, such as `0: 1, 48: 0.5`; in between they move evenly. "
-                    "Empty: 1 throughout.",
+                    tooltip="Factors of both over the video, 0 to 2, such as `0: 1, 48: 0.5`; in between they move "
+                    "evenly. Empty: 1 throughout.",
                 ),
                 io.Float.Input(
                     "temperature",
@@ -225,7 +226,7 @@ class AVGenRunToTokens(io.ComfyNode):
             display_name="Run to Tokens (AVGen)",
             category="AVGen/tokens",
             description="Gives the tokens that guided a run, to look at them or to make the same plan into another "
-            "video.",
+            "video. Of a run that was joined approximately to an earlier one, those from that join on.",
             inputs=[
                 types.Model.Input("model", tooltip=ARLON_MODEL),
                 types.Run.Input("run", tooltip="A run that was made with it."),

@@ -61,7 +61,7 @@ class CodeClips:
 
     @torch.inference_mode()
     def _from(self, vqvae: LatentVQVAE, start: int, device: str) -> Tensor:
-        """Codes (clips, groups * cells) in the smallest type that all codebooks fit into."""
+        """Codes (clips, groups * cells), int32."""
         stop, parts = start + self.config.frames_of(self.groups), []
         for some in self.clips.latents[:, start:stop].split(256):
             codes = vqvae.encode(some.to(device).float().transpose(1, 2))
