@@ -180,7 +180,7 @@ def test_tokens_of_the_embedded_model_are_refused(server: ComfyServer) -> None:
 def test_a_strength_that_is_no_text_of_numbers_is_refused(server: ComfyServer) -> None:
     workflow = guided(guided=guidance(strength_over_frames="0: strong"), sample=sample("guided"))
     workflow["shown"] = {"class_type": "PreviewAny", "inputs": {"source": ["sample", 0]}}
-    fails(server, workflow, "strength over frames is FRAME: FACTOR.*'0: strong'")
+    fails(server, workflow, "strength_over_frames is FRAME: FACTOR.*'0: strong'.*Token Guidance")
 
 
 @pytest.mark.parametrize("name", ["nowhere.tokens.safetensors", "../../x.tokens.safetensors", "/etc/passwd"])
