@@ -1,4 +1,4 @@
-"""Quality against the number of denoising steps, with and without the guidance of tokens (ARLON).
+"""Quality against the number of denoising steps, alone and under the guidance of tokens (ARLON).
 
 With `--features`, a folder of weights (`evaluation/features.py`), Fréchet distances to fresh renders too.
 """
@@ -23,10 +23,14 @@ from avgen_core.diorama import caption  # noqa: E402
 from avgen_core.evaluation.classifier import load_classifier  # noqa: E402
 from avgen_core.evaluation.features import load_features  # noqa: E402
 from avgen_core.evaluation.quality import Judge  # noqa: E402
-from avgen_core.plan import flow_sigmas  # noqa: E402
+from avgen_core.plan import SegmentPlan, flow_sigmas  # noqa: E402
 from avgen_core.systems.embedded import FOLDER, SHIFT, load_embedded  # noqa: E402
 from avgen_core.systems.embedded_arlon import load_embedded_arlon  # noqa: E402
 from avgen_core.systems.many_videos import Sampling, sample_videos  # noqa: E402
+
+SEGMENTS = "in segments with tokens"
+KINDS = ("alone", "with tokens", SEGMENTS)
+SEGMENT = 16, 4  # frames, as in the DiT's training, and the overlap
 
 
 def arguments() -> argparse.Namespace:
@@ -34,6 +38,7 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--models", type=Path, default=FOLDER, help="folder of the weights (default: models/demo)")
     add("--steps", type=int, nargs="+", default=(3, 5, 10, 30), help="default: 3 5 10 30")
+    add("--kinds", nargs="+", choices=KINDS, default=KINDS, help="default: all")
     add("--seeds", type=int, nargs="+", default=(0, 1), help="of captions and noise (default: 0 1)")
     add("--clips", type=int, default=40, help="videos of each (default: 40)")
     add("--frames", type=int, default=24, help="frames of a video; the last 12 are judged (default: 24)")
@@ -57,15 +62,19 @@ def judges_of(options: argparse.Namespace) -> dict[int, Judge]:
 def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
-    models = {"alone": load_embedded(options.models), "with tokens": load_embedded_arlon(options.models)}
+    plain, arlon = load_embedded(options.models), load_embedded_arlon(options.models)
+    models = {"alone": plain, "with tokens": arlon, SEGMENTS: arlon}
     results: dict[str, list[Judged]] = {}
     columns: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     judges = judges_of(options)
-    for model in models.values():  # warm
+    for model in (plain, arlon):  # warm
         sample_videos(model, ["a red car"], options.frames, Sampling(model.default_plan, model.guidance))
     for steps in options.steps:
-        for kind, model in models.items():
-            row, plan = f"{steps} steps {kind}", replace(model.default_plan, sigmas=flow_sigmas(steps, SHIFT))
+        for kind in options.kinds:
+            row, model = f"{steps} steps {kind}", models[kind]
+            plan = replace(model.default_plan, sigmas=flow_sigmas(steps, SHIFT))
+            if kind == SEGMENTS:
+                plan = SegmentPlan(plan.sigmas, *SEGMENT)
             for seed in options.seeds:
                 wanted = held_out(options.clips, seed)
                 begun = time.perf_counter()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..media.decode import decode_latents
 from ..networks.causal_dit import Injected
-from ..plan import Action, AsynchronousPlan, BlockPlan, OnSwitch, ReferencePlan
+from ..plan import Action, AsynchronousPlan, BlockPlan, OnSwitch, ReferencePlan, SegmentPlan
 from ..prompts import PromptSchedule, Segment
 from ..rollout.cache import CacheView
 from ..rollout.denoiser import FrameGrid, PromptMix, Request
@@ -31,7 +31,7 @@ from .token_writer import NO_PROMPT
 
 OnProgress = Callable[[float], None]
 Prompt = str | PromptSchedule
-Plan = BlockPlan | AsynchronousPlan | ReferencePlan
+Plan = BlockPlan | AsynchronousPlan | SegmentPlan | ReferencePlan
 Model = EmbeddedModel | ArtVModel
 
 
