@@ -41,6 +41,7 @@ from avgen_core.systems.embedded_arlon import (  # noqa: E402
 from avgen_core.systems.many_videos import Sampling, sample_videos  # noqa: E402
 from avgen_core.systems.token_writer import Memory, TokenWriter, VideoPrompts  # noqa: E402
 from avgen_core.training.arlon_command import FRAMES, INJECTED, coder_of, text_to_video  # noqa: E402
+from avgen_core.training.corpus import Corpus  # noqa: E402
 from avgen_core.training.latents import LatentClips  # noqa: E402
 from avgen_core.training.loop import TrainSpec  # noqa: E402
 from avgen_core.training.semantic_injection import GuidedVideo, InjectionRecipe, train_semantic_injection  # noqa: E402
@@ -190,7 +191,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     runs = [(name, seed) for seed in options.seeds for name in options.arms]
     made_of = fingerprint(*(options.models / name for name in COPIED), options.coarser)
-    budget = f"{options.steps}x{options.batch}-{made_of}"
+    budget = f"{options.steps}x{options.batch}-{made_of}-{Corpus(options.data).digest()}"
     folders = {run: options.out / f"{run[0].replace(' ', '-')}-{run[1]}-{budget}" for run in runs}
     results: dict[str, list[Judged]] = {}
     followed: dict[str, list[float]] = {}

@@ -26,7 +26,13 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--models", type=Path, default=FOLDER, help="folder of the weights (default: models/demo)")
     add("--steps", type=int, default=GUIDED_STEPS, help=f"of both (default: {GUIDED_STEPS})")
-    add("--seeds", type=int, nargs="+", default=(0, 1), help="of captions, noise and renders (default: 0 1)")
+    add(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=(0, 1),
+        help="of captions, renders and noise, which neighbours share in part (default: 0 1)",
+    )
     add("--clips", type=int, default=12, help="videos of each kind and seed (default: 12)")
     add("--frames", type=int, default=512, help="frames of a video (default: 512)")
     add("--threads", type=int, default=1, help="CPU threads (default: 1)")

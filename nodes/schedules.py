@@ -212,7 +212,7 @@ class AVGenSegmentSchedule(io.ComfyNode):
                     default=GUIDED_STEPS,
                     min=1,
                     max=1000,
-                    tooltip="Denoising steps of every frame. 3 to 5 are enough for the embedded model.",
+                    tooltip="Denoising steps of every frame. With the embedded model little changes from 5 on.",
                 ),
                 io.Float.Input("shift", default=1.5, min=0.1, max=20.0, step=0.1, tooltip=SHIFT),
                 io.Int.Input(

@@ -10,7 +10,7 @@ from ..avgen_core.media.decode import decode_latents
 from ..avgen_core.prompts import PromptSchedule
 from ..avgen_core.rollout.executor import Prompts
 from ..avgen_core.rollout.run import Run
-from ..avgen_core.systems.arlon import GuidanceStrength
+from ..avgen_core.systems.arlon import MOST_STRENGTH, GuidanceStrength
 from ..avgen_core.systems.embedded_arlon import EmbeddedArlon
 from ..avgen_core.systems.token_track import TokenTrack, TrackError, coarse_latents, token_map
 from ..avgen_core.systems.token_writer import TokenSampling
@@ -49,7 +49,7 @@ class AVGenTokenGuidance(io.ComfyNode):
                     "strength_early",
                     default=1.0,
                     min=0.0,
-                    max=2.0,
+                    max=MOST_STRENGTH,
                     step=0.05,
                     tooltip="How much of the guidance is taken where frames are still noise: layout. 0 is none.",
                 ),
@@ -57,7 +57,7 @@ class AVGenTokenGuidance(io.ComfyNode):
                     "strength_late",
                     default=1.0,
                     min=0.0,
-                    max=2.0,
+                    max=MOST_STRENGTH,
                     step=0.05,
                     tooltip="The same where frames are nearly clean: details.",
                 ),

@@ -21,7 +21,7 @@ from .token_writer import Memory, TokenWriter, written_codes
 
 KEY, DIGEST, SUFFIX = "avgen_tokens", "digest", ".tokens.safetensors"
 MOST_GROUPS = 100_000
-GROUPS_AT_ONCE = 64
+GROUPS_AT_ONCE = 64  # that the VQ-VAE codes, so that its memory does not grow with a track
 
 
 class TrackError(ValueError):

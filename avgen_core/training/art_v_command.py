@@ -81,7 +81,8 @@ def _train_on_checkpoint(options: argparse.Namespace) -> None:
     model = _checkpoint(options)
     videos, encoder = _videos(options), ImageEncoder(model.vae, options.frame_size)
     latents = LatentVideos(videos, encoder, cache_of(options))
-    captions = read_captions(options.data, [video.name for video in latents.videos], videos.fps)
+    names = [video.name for video in latents.videos]
+    captions = read_captions(options.data, names, [videos.fps] * len(names))
     clips = CaptionedClips(latents, captions, ClipSpec(options.clip_frames, options.frame_step, options.stride))
     model.unet.enable_gradient_checkpointing()
     network = adapted(model.unet, options.references)

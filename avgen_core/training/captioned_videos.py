@@ -15,8 +15,10 @@ from .videos import ClipSpec, ClipTable, digest_of
 CAPTION = ".txt"
 
 
-def read_captions(folder: Path, names: list[str], fps: float) -> list[PromptSchedule]:
+def read_captions(folder: Path, names: list[str], rates: list[float]) -> list[PromptSchedule]:
     """The caption of each video: a text file of the same name, one prompt or a schedule of prompts over its frames.
+
+    rates: frames a second of each.
 
     Raises:
         FileNotFoundError: videos have no caption; the message counts them and names the first.
@@ -30,9 +32,9 @@ def read_captions(folder: Path, names: list[str], fps: float) -> list[PromptSche
             f"{missing[0].name} beside it, and so for the others"
         )
     schedules = []
-    for file in files:
+    for file, rate in zip(files, rates, strict=True):
         try:
-            schedules.append(parse_schedule(file.read_text("utf-8").strip(), fps=fps))
+            schedules.append(parse_schedule(file.read_text("utf-8").strip(), fps=rate))
             if not any(schedules[-1].texts()):
                 raise ValueError("the caption is empty; write what the video shows")
         except ValueError as error:

@@ -23,7 +23,6 @@ from ..networks.text_encoder import TextEncoderConfig
 from ..systems.embedded import AUTOENCODER, CAUSAL_DIT, FOLDER, TEXT_ENCODER, load_embedded
 from . import ar_command, arlon_command, art_v_command
 from .autoencoder import train_autoencoder
-from .captioned_videos import read_captions
 from .causal_dit import TextToVideo, train_causal_dit
 from .corpus import CorpusSpec, render_corpus
 from .export import export_autoencoder, export_causal_dit, sample_sheet
@@ -61,8 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", type=Path, default=FOLDER, help="folder of earlier weights (default: models/demo)")
     parser.add_argument("--export", type=Path, help="folder of the weights that are made (default: OUT/models)")
     parser.add_argument("--clips", type=int, default=2400, help="trajectories: clips to record (default: 2400)")
-    parser.add_argument("--shards", type=int, default=342, help="corpus: shards of 48 clips (default: 342)")
-    parser.add_argument("--videos", type=Path, metavar="FOLDER", help="corpus: make it of the captioned videos there")
+    parser.add_argument("--shards", type=int, default=342, help="corpus: shards of 48 renders (default: 342)")
+    parser.add_argument(
+        "--videos", type=Path, metavar="FOLDER", help="corpus: of the captioned videos there, not of renders"
+    )
     parser.add_argument(
         "--workers",
         type=int,
@@ -116,8 +117,7 @@ def _autoencoder(folder: Path) -> ImageAutoencoder:
 def _corpus(options: argparse.Namespace) -> None:
     if options.videos:
         source = VideoFolder(options.videos, CorpusSpec.size, options.cache or options.videos / ".avgen")
-        captions = read_captions(options.videos, [video.name for video in source.videos], source.fps)
-        VideoCorpus(source, captions).write(options.data)
+        VideoCorpus(source).write(options.data)
         return
     render_corpus(CorpusSpec(options.data, options.shards, seed=options.seed), max(1, options.workers))
 

@@ -20,6 +20,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from ..diorama import Episode, random_episode
 
 SHARD_CLIPS = 48  # 14 MB of frames: small files travel everywhere
+RENDERS = ""  # the source of rendered shards
 
 
 class DioramaStream(IterableDataset):
@@ -53,7 +54,12 @@ class CorpusSpec:
 
 
 def render_corpus(spec: CorpusSpec, workers: int = 1) -> None:
-    """Render the shards that are missing. A shard appears under its name only when it is complete."""
+    """Render the shards that are missing. A shard appears under its name only when it is complete.
+
+    Raises:
+        ValueError: the folder holds a corpus of videos.
+    """
+    shards_of(spec.folder, RENDERS)
     spec.folder.mkdir(parents=True, exist_ok=True)
     missing = [(spec, shard) for shard in range(spec.shards) if not _captions_file(spec.folder, shard).exists()]
     if workers == 1:
@@ -98,10 +104,19 @@ def write_shard(folder: Path, shard: int, frames: np.ndarray, labels: list[dict[
     os.replace(captions.with_suffix(".part"), captions)  # written last: its presence marks the shard complete
 
 
-def sources(folder: Path) -> dict[int, str]:
-    """What the shards in a folder were made of; empty for renders."""
+def shards_of(folder: Path, source: str) -> list[int]:
+    """The shards that a folder holds.
+
+    Raises:
+        ValueError: they were made of something else than `source`.
+    """
     files = {int(path.stem.split("-")[1]): path for path in folder.glob("captions-*.json")}
-    return {shard: json.loads(path.read_text())[0].get("source", "") for shard, path in files.items()}
+    if any(json.loads(path.read_text())[0].get("source", RENDERS) != source for path in files.values()):
+        raise ValueError(
+            f"{folder} holds another corpus, of renders, or of other videos or captions: name another folder with "
+            "--data"
+        )
+    return sorted(files)
 
 
 @dataclass(frozen=True)
@@ -114,14 +129,15 @@ class Label:
 
 
 class Corpus:
-    """Shards complete when it was opened: `frames(shard)` (48, F, size, size, 3) uint8, mapped, and labels."""
+    """Shards complete when it was opened: `frames(shard)` (N, F, size, size, 3) uint8, mapped, and labels."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self.shards = sorted(int(path.stem.split("-")[1]) for path in self.folder.glob("captions-*.json"))
         if not self.shards:
             raise FileNotFoundError(
-                f"no corpus in {folder}: render one with `python -m avgen_core train corpus --data {folder}`"
+                f"no corpus in {folder}: render one with `python -m avgen_core train corpus --data {folder}`, or make "
+                "it of your videos with --videos"
             )
 
     def digest(self, shards: list[int] | None = None) -> str:

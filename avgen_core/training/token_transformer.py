@@ -18,14 +18,12 @@ from ..networks.token_transformer import TokenTransformer
 from .latents import LatentClips
 from .loop import RowLosses, Training, TrainSpec, nothing, run
 
-TEXTS = 2  # of a clip, at most
-
 
 class CodeBatch(NamedTuple):
     """Codes (B, N), one more than are learned: what stands before each, and what comes.
 
-    prompts: the distinct ones; texts: (B, TEXTS), the index of each row's; text_of: (B, N - 1), which of these each
-    code has; learned: (B, N - 1), 1 where a code counts.
+    prompts: the distinct ones; texts: (B, S), the index of each row's; text_of: (B, N - 1), which of these each code
+    has; learned: (B, N - 1), 1 where a code counts.
     """
 
     codes: Tensor
@@ -54,9 +52,10 @@ class CodeClips:
         self.clips, self.config = clips, vqvae.config
         self.starts = 1 if self.config.first_alone else self.config.time
         length = clips.clip_frames - self.starts + 1
-        self.groups = max((n for n in range(length + 1) if self.config.frames_of(n) <= length), default=0)
+        self.groups = self.config.group_of(length)
         if self.groups < 1:
             raise ValueError(f"clips of {clips.clip_frames} frames are too short for groups of {self.config.time}")
+        self.texts = max(len(label.captions) for label in clips.labels)
         self.codes = torch.stack([self._from(vqvae, start, device) for start in range(self.starts)], dim=1)
 
     @torch.inference_mode()
@@ -79,14 +78,14 @@ class CodeClips:
         edge = torch.full((len(codes), 1), end)
         cells = codes.shape[1] // self.groups
         prompts: dict[str, int] = {"": 0}
-        texts, group_text = torch.zeros(len(codes), TEXTS, dtype=torch.long), torch.zeros(len(codes), self.groups)
+        texts, group_text = torch.zeros(len(codes), self.texts, dtype=torch.long), torch.zeros(len(codes), self.groups)
         for row, (clip, start) in enumerate(zip(chosen, starts, strict=True)):
             if dropped[row]:
                 continue
             label = self.clips.labels[clip]
-            for place, caption in enumerate(label.captions[:TEXTS]):
+            for place, caption in enumerate(label.captions):
                 texts[row, place] = prompts.setdefault(caption, len(prompts))
-            for place, begun in enumerate(label.starts[:TEXTS]):
+            for place, begun in enumerate(label.starts):
                 group_text[row, self._first_group(begun - start) :] = place
         text_of = group_text.long().repeat_interleave(cells, dim=1)
         learned = torch.cat([torch.ones(codes.shape), ended[:, None].float()], dim=1)
@@ -99,7 +98,7 @@ class CodeClips:
         )
 
     def _first_group(self, frame: int) -> int:
-        """The first group of which most frames are not before `frame`: it has the text that begins there."""
+        """The first group of which half the frames or more are not before `frame`: it has the text that begins there."""
         bounds = (self.config.frames_of(group) for group in range(self.groups + 1))
         middles = ((begin + end) / 2 for begin, end in itertools.pairwise(bounds))
         return sum(middle < frame for middle in middles)

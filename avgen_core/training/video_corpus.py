@@ -1,4 +1,4 @@
-"""A corpus of captioned videos: what the steps of the embedded model learn from, in the place of renders."""
+"""A corpus of captioned videos: what the embedded model, ART-V and ARLON learn from in the place of renders."""
 
 from __future__ import annotations
 
@@ -10,33 +10,36 @@ from typing import Any
 import numpy as np
 
 from ..diorama import FPS, vocabulary
-from ..networks.text_encoder import WORD
-from ..prompts import PromptSchedule
+from ..networks.text_encoder import TextEncoderConfig
+from ..prompts import unknown_words, words_of
 from . import corpus
-from .videos import ClipSource, ClipSpec, ClipTable, digest_of
+from .captioned_videos import read_captions
+from .videos import VideoFolder, digest_of
 
 log = logging.getLogger(__name__)
 
 
 class VideoCorpus:
-    """Clips of videos, one behind the other, with as many frames a second as the embedded model makes (the nearest)."""
+    """Clips of a folder's videos, one behind the other, of about as many frames a second as the embedded model makes."""
 
-    def __init__(self, source: ClipSource, captions: list[PromptSchedule], frames: int = 24) -> None:
-        """`captions`: of each video, over its own frames; `frames`: of a clip.
+    def __init__(self, source: VideoFolder, frames: int = corpus.CorpusSpec.frames) -> None:
+        """`frames`: of a clip.
 
         Raises:
-            ValueError: no video is long enough.
+            FileNotFoundError: a video has no caption.
+            ValueError: a caption is no prompt schedule, or no video is long enough.
         """
-        step = max(1, round(source.fps / FPS))
-        spec = ClipSpec(frames, step, stride=frames * step)
-        self.source, self.captions, self.spec = source, captions, spec
-        self.clips = list(ClipTable([video.frames for video in source.videos], spec))
-        self.digest = digest_of((source.digest, spec, [caption.segments for caption in captions]))
-
-    def unknown_words(self) -> list[str]:
-        """Words of the captions that the embedded text encoder has no token of its own for."""
-        texts = " ".join(text for caption in self.captions for text in caption.texts())
-        return sorted(set(WORD.findall(texts.lower())) - set(vocabulary()))
+        self.source, self.frames = source, frames
+        self.steps = {number: self._step_of(number) for number in range(len(source.videos)) if self._count(number)}
+        if not self.steps:
+            raise ValueError(
+                f"no video in {source.folder} has {frames} frames at {FPS} a second, which are {frames / FPS:g} "
+                "seconds: add longer ones"
+            )
+        names = [source.videos[number].name for number in self.steps]
+        rates = [source.videos[number].fps or source.fps for number in self.steps]
+        self.captions = dict(zip(self.steps, read_captions(source.folder, names, rates), strict=True))
+        self.digest = digest_of((source.digest, frames, self.steps, [c.segments for c in self.captions.values()]))
 
     def write(self, folder: Path) -> None:
         """Write the shards that are missing.
@@ -44,25 +47,47 @@ class VideoCorpus:
         Raises:
             ValueError: the folder holds another corpus.
         """
-        unknown = self.unknown_words()
+        self._tell()
+        there = corpus.shards_of(folder, self.digest)
+        folder.mkdir(parents=True, exist_ok=True)
+        clips = list(self._clips())
+        for shard, first in enumerate(range(0, len(clips), corpus.SHARD_CLIPS)):
+            if shard not in there:
+                some = clips[first : first + corpus.SHARD_CLIPS]
+                frames = np.stack([self._frames(video, start) for video, start in some])
+                corpus.write_shard(folder, shard, frames, [self._label(video, start) for video, start in some])
+
+    def _step_of(self, video: int) -> int:
+        """Frames of a video from one frame of a clip to the next."""
+        return max(1, round((self.source.videos[video].fps or self.source.fps) / FPS))
+
+    def _count(self, video: int) -> int:
+        """Clips of a video."""
+        step = self._step_of(video)
+        return (self.source.videos[video].frames + step - 1) // (self.frames * step)
+
+    def _clips(self) -> Iterator[tuple[int, int]]:
+        """Each clip as its video and first frame."""
+        for video, step in self.steps.items():
+            yield from ((video, clip * self.frames * step) for clip in range(self._count(video)))
+
+    def _tell(self) -> None:
+        """What of the folder is not learned as it is."""
+        short = len(self.source.videos) - len(self.steps)
+        if short:
+            log.warning("left out, since they are too short for a clip or are images: %d files", short)
+        texts = list(dict.fromkeys(text for caption in self.captions.values() for text in caption.texts()))
+        unknown = unknown_words("\n".join(texts), vocabulary())
         if unknown:
             log.warning("words that the text encoder takes for one and the same: %s", ", ".join(unknown))
-        there = corpus.sources(folder)
-        if set(there.values()) - {self.digest}:
-            raise ValueError(
-                f"{folder} holds another corpus, of renders, or of other videos or captions: name another folder with "
-                "--data"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        for shard, first in enumerate(range(0, len(self.clips), corpus.SHARD_CLIPS)):
-            if shard not in there:
-                clips = self.clips[first : first + corpus.SHARD_CLIPS]
-                frames = np.stack([self._frames(video, start) for video, start in clips])
-                corpus.write_shard(folder, shard, frames, [self._label(video, start) for video, start in clips])
+        most = TextEncoderConfig.text_len - 1  # and a start token
+        long = [text for text in texts if len(list(words_of(text))) > most]
+        if long:
+            log.warning("captions of more than %d words, which are cut: %d, such as %r", most, len(long), long[0])
 
     def _frames(self, video: int, start: int) -> np.ndarray:
         """A clip (F, size, size, 3) uint8."""
-        frames = self.source.frames(video, start, self.spec.frames, self.spec.frame_step)
+        frames = self.source.frames(video, start, self.frames, self.steps[video])
         return np.stack([frame.permute(1, 2, 0).mul(255).round().byte().numpy() for frame in frames])
 
     def _label(self, video: int, start: int) -> dict[str, Any]:
@@ -72,8 +97,8 @@ class VideoCorpus:
     def _changes(self, video: int, start: int) -> Iterator[tuple[int, str]]:
         """The frames of a clip at which its caption changes, and that caption."""
         before = None
-        for frame in range(self.spec.frames):
-            text = self.captions[video].at(start + frame * self.spec.frame_step)[0][0]
+        for frame in range(self.frames):
+            text = self.captions[video].at(start + frame * self.steps[video])[0][0]
             if text != before:
                 yield frame, text
             before = text

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Protocol
@@ -27,11 +27,15 @@ NO_CLASS = -1
 
 @dataclass(frozen=True)
 class Video:
-    """A video, or an image, which has one frame; `label` is an index into the source's classes or NO_CLASS."""
+    """A video, or an image, which has one frame.
+
+    label: index into the source's classes, or NO_CLASS. fps: its own frames a second; 0 where it has none.
+    """
 
     name: str
     frames: int
     label: int
+    fps: float = field(default=0.0, repr=False)  # no part of digests, which are made of what is printed
 
 
 class ClipSource(Protocol):
@@ -64,7 +68,13 @@ class VideoFolder:
         self.classes = tuple(sorted({file.name.split("/")[0] for file in files if "/" in file.name}))
         labels = {name: number for number, name in enumerate(self.classes)}
         self.videos = tuple(
-            Video(file.name, file.measured.frames, labels.get(file.name.split("/")[0], NO_CLASS)) for file in files
+            Video(
+                file.name,
+                file.measured.frames,
+                labels.get(file.name.split("/")[0], NO_CLASS),
+                file.measured.rate,
+            )
+            for file in files
         )
         self.digest = digest_of((size, [file.size for file in files], self.videos))
         self._entries = [file.measured.entries for file in files]
@@ -79,16 +89,16 @@ class VideoFolder:
 
 
 class DioramaClips:
-    """The rendered diorama corpus; the class of a clip is its subject."""
+    """The corpus; the class of a clip is its subject. One that is made of videos has no classes."""
 
     fps = float(diorama.FPS)
 
     def __init__(self, corpus: Corpus, size: int) -> None:
         self.corpus, self.size = corpus, size
         self.digest = digest_of((size, corpus.digest()))
-        self.classes = tuple(SUBJECTS)
         self._places = [(shard, clip) for shard in corpus.shards for clip in range(len(corpus.labels(shard)))]
         frames = corpus.frames(corpus.shards[0]).shape[1]
+        self.classes = tuple(SUBJECTS) if corpus.labels(corpus.shards[0])[0].subject else ()
         classes = {subject: number for number, subject in enumerate(self.classes)}
         self.videos = tuple(
             Video(f"{shard:05d}/{clip:02d}", frames, classes.get(label.subject, NO_CLASS))
@@ -160,10 +170,6 @@ class ClipTable:
 
     def __len__(self) -> int:
         return len(self._video)
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Each clip as its video and first frame."""
-        return zip(self._video.tolist(), self._start.tolist(), strict=True)
 
     def draw(self, rng: np.random.Generator, count: int) -> list[tuple[int, int]]:
         """`count` clips, each as its video and first frame."""

@@ -76,12 +76,14 @@ def same(first: Training, second: Training) -> bool:
     return all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
-def write_clip(path: Path, frames: int, size: tuple[int, int] = (32, 24), codec: str = "libx264", **options) -> None:
+def write_clip(
+    path: Path, frames: int, size: tuple[int, int] = (32, 24), codec: str = "libx264", rate: int = 8, **options
+) -> None:
     """A video of noise that drifts from frame to frame, so that no two frames are alike."""
     rng = np.random.default_rng(frames)
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=Fraction(8))
+        stream = container.add_stream(codec, rate=Fraction(rate))
         stream.width, stream.height = size
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.options = {name: str(value) for name, value in options.items()}

@@ -154,6 +154,17 @@ def test_a_group_has_the_text_of_half_of_its_frames_or_more(time, first_alone, c
                 assert text == (2 * new >= len(frames))
 
 
+def test_a_clip_may_have_many_texts(clips):
+    """As those of videos may."""
+    relabelled = copy(clips)
+    relabelled.labels = [Label((0, 2, 4), ("a cat", "a dog", "a bee"), "cat")] * len(clips.labels)
+    batch = CodeClips(relabelled, coder(first_alone=True)).batch(
+        0, 2, 0, CodeRecipe(text_dropped=0.0), WRITER.end, slice(None)
+    )
+    of_groups = batch.text_of[0, :-1].unflatten(0, (-1, WRITER.cells))[:, 0]
+    assert [batch.prompts[batch.texts[0, text]] for text in of_groups] == ["a cat", "a dog", "a bee", "a bee"]
+
+
 def test_only_the_injection_learns(tmp_path, clips):
     training = train_guided(tmp_path, 3, clips)
     fresh = guided()

@@ -128,7 +128,7 @@ def test_a_unet_that_learned_too_is_a_checkpoint_of_its_own(tmp_path, films, che
 
 
 def test_captions_follow_the_frames(films):
-    captions = read_captions(films, ["cat.mp4", "dog.mp4"], fps=25)
+    captions = read_captions(films, ["cat.mp4", "dog.mp4"], [25, 25])
     latents = SimpleNamespace(
         videos=[Video(name, 12, -1) for name in ("cat", "dog")],
         firsts=[0, 0],
@@ -146,13 +146,13 @@ def test_captions_follow_the_frames(films):
 
 def test_a_missing_caption_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="1 videos in .* have no caption: .* into bird.txt beside it"):
-        read_captions(tmp_path, ["bird.mp4"], fps=25)
+        read_captions(tmp_path, ["bird.mp4"], [25])
 
 
 def test_an_empty_caption_is_named(tmp_path):
     (tmp_path / "bird.txt").write_text("  ")
     with pytest.raises(ValueError, match="bird.txt: the caption is empty; write what the video shows"):
-        read_captions(tmp_path, ["bird.mp4"], fps=25)
+        read_captions(tmp_path, ["bird.mp4"], [25])
 
 
 def test_a_missing_tokenizer_is_named(tmp_path, films, checkpoint, monkeypatch, capsys):

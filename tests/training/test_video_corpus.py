@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from avgen_core.__main__ import main
 from avgen_core.checkpoints.files import encoder_digest, read_weights
@@ -14,7 +15,6 @@ from avgen_core.networks.image_autoencoder import ImageAutoencoder
 from avgen_core.systems.embedded import AUTOENCODER
 from avgen_core.systems.embedded_arlon import load_embedded_arlon
 from avgen_core.training import corpus
-from avgen_core.training.captioned_videos import read_captions
 from avgen_core.training.corpus import Corpus, CorpusSpec, render_corpus
 from avgen_core.training.export import export_autoencoder, export_causal_dit
 from avgen_core.training.video_corpus import VideoCorpus
@@ -35,8 +35,7 @@ def films(tmp_path) -> Path:
 
 
 def made_of(films: Path, frames: int = 16) -> VideoCorpus:
-    source = VideoFolder(films, 32, films / ".avgen")
-    return VideoCorpus(source, read_captions(films, [video.name for video in source.videos], source.fps), frames)
+    return VideoCorpus(VideoFolder(films, 32, films / ".avgen"), frames)
 
 
 def test_clips_are_parts_of_the_videos_under_their_captions(films, tmp_path, monkeypatch):
@@ -68,19 +67,37 @@ def test_a_corpus_that_was_stopped_goes_on_and_others_are_left_alone(films, tmp_
     render_corpus(CorpusSpec(tmp_path / "renders", shards=1, frames=8, size=32))
     with pytest.raises(ValueError, match="holds another corpus, of renders"):
         made_of(films).write(tmp_path / "renders")
+    with pytest.raises(ValueError, match="holds another corpus"):
+        render_corpus(CorpusSpec(folder, shards=2, frames=8, size=32))
 
 
-def test_of_faster_videos_frames_are_left_out(films):
-    source = VideoFolder(films, 32, films / ".avgen")
-    source.fps = 25.0
-    captions = read_captions(films, [video.name for video in source.videos], 25.0)
-    assert VideoCorpus(source, captions, frames=16).spec.frame_step == 3
+def test_of_a_faster_video_frames_are_left_out(films, tmp_path):
+    """Of each as its own rate demands; captions count its own frames and seconds."""
+    write_clip(films / "fast.mp4", 64, rate=16)
+    (films / "fast.txt").write_text("0: a cat walks left\n1s: a cat jumps")
+    videos = made_of(films)
+    videos.write(tmp_path / "corpus")
+    made = Corpus(tmp_path / "corpus")
+    clip = max(n for n, label in enumerate(made.labels(0)) if len(label.captions) == 2)
+    assert made.labels(0)[clip].starts == (0, 8), "a second, at 8 frames a second"
+    number = next(n for n, video in enumerate(videos.source.videos) if video.name == "fast.mp4")
+    every_second = torch.stack(list(videos.source.frames(number, 0, 16, 2))).permute(0, 2, 3, 1)
+    assert np.array_equal(made.frames(0)[clip], every_second.mul(255).round().byte().numpy())
+    assert len(made.frames(0)) == 3 + 1 + 2, "64 frames are two clips of 16 of every second one"
 
 
-def test_words_that_are_not_known_are_told(films, tmp_path, caplog):
-    (films / "dog.txt").write_text("a yak stands upside-down")
+def test_what_cannot_be_learned_as_it_is_is_told(films, tmp_path, caplog):
+    (films / "dog.txt").write_text("un caf\u00e9 \u732b " + "a dog stands " * 8)
+    Image.new("RGB", (40, 40)).save(films / "picture.png")
     made_of(films).write(tmp_path / "corpus")
-    assert "one and the same: upside-down, yak" in caplog.text
+    assert "too short for a clip or are images: 1 files" in caplog.text
+    assert "one and the same: un, caf\u00e9, \u732b" in caplog.text
+    assert "more than 23 words, which are cut: 1" in caplog.text
+
+
+def test_videos_that_are_too_short_are_an_error(films):
+    with pytest.raises(ValueError, match="no video in .*films has 60 frames at 8 a second, which are 7.5 seconds"):
+        made_of(films, frames=60)
 
 
 def test_arlon_learns_from_videos(films, tmp_path):
