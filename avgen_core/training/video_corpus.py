@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class VideoCorpus:
-    """Clips of a folder's videos, one behind the other, of about as many frames a second as the embedded model makes."""
+    """Clips of a folder's videos, one behind the other, at about as many frames a second as the model makes."""
 
     def __init__(self, source: VideoFolder, frames: int = corpus.CorpusSpec.frames) -> None:
         """`frames`: of a clip.
