@@ -98,7 +98,7 @@ class CodeClips:
         )
 
     def _first_group(self, frame: int) -> int:
-        """The first group of which half or more are not before `frame`: it has the text that begins there."""
+        """The first group with half of its frames or more at `frame` or later: it has the text that begins there."""
         bounds = (self.config.frames_of(group) for group in range(self.groups + 1))
         middles = ((begin + end) / 2 for begin, end in itertools.pairwise(bounds))
         return sum(middle < frame for middle in middles)
