@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -139,29 +140,31 @@ def judged_in(folder: Path, wrong: float, seed: int, options: argparse.Namespace
     return Judged(**json.loads(file.read_text()))
 
 
+def error_in(folder: Path, strength: float, wrong: float, seed: int, options: argparse.Namespace) -> float:
+    """Of videos that follow the tokens of renders, of which a share is `wrong`, against these renders."""
+    file = folder / f"error-{strength}-{wrong}-{options.followed}x{options.frames}.json"
+    if not file.exists():
+        model, wanted, errors = load_embedded_arlon(folder), held_out(options.followed, seed), []
+        renders = fresh_renders(wanted, options.frames, 4_000_037 + seed)
+        for number, (attributes, render) in enumerate(zip(wanted, renders, strict=True)):
+            track = model.track_of(encode_frames(model.autoencoder.encode, torch.from_numpy(render).float() / 255))
+            codes = faulty(track.codes, wrong, model.parts.coder.config.codes, 1_000_003 * seed + number)
+            guided = model.guided_by(
+                replace(track, codes=codes), GuidanceStrength(strength, strength), model.parts.writer.sampling
+            )
+            sampling = Sampling(model.default_plan, model.guidance, 10_000 * seed + number)
+            video = sample_videos(guided, [caption(attributes)], options.frames, sampling)[0]
+            errors.append(float(np.square(video.astype(np.float64) - render).mean()))
+        file.write_text(json.dumps(fmean(errors)))
+    return json.loads(file.read_text())
+
+
 def followed_in(folder: Path, wrong: float, seed: int, options: argparse.Namespace) -> float:
     """How much nearer videos come to renders whose tokens they follow: 0 is as near as without tokens, 1 is there.
 
     `wrong`: the share of the tokens that are random.
     """
-    file = folder / f"followed-{wrong}-{options.followed}x{options.frames}.json"
-    if not file.exists():
-        model, wanted = load_embedded_arlon(folder), held_out(options.followed, seed)
-        renders = fresh_renders(wanted, options.frames, 4_000_037 + seed)
-        errors = dict.fromkeys((0.0, 1.0), 0.0)
-        for number, (attributes, render) in enumerate(zip(wanted, renders, strict=True)):
-            latents = encode_frames(model.autoencoder.encode, torch.from_numpy(render).float() / 255)
-            track = model.track_of(latents)
-            codes = faulty(track.codes, wrong, model.parts.coder.config.codes, 1_000_003 * seed + number)
-            for strength in errors:
-                guided = model.guided_by(
-                    replace(track, codes=codes), GuidanceStrength(strength, strength), model.parts.writer.sampling
-                )
-                sampling = Sampling(model.default_plan, model.guidance, 10_000 * seed + number)
-                video = sample_videos(guided, [caption(attributes)], options.frames, sampling)[0]
-                errors[strength] += float(np.square(video.astype(np.float64) - render).mean())
-        file.write_text(json.dumps(1 - errors[1.0] / errors[0.0]))
-    return json.loads(file.read_text())
+    return 1 - error_in(folder, 1.0, wrong, seed, options) / error_in(folder, 0.0, 0.0, seed, options)
 
 
 def arguments() -> argparse.Namespace:

@@ -78,6 +78,10 @@ def _captions_file(folder: Path, shard: int) -> Path:
     return folder / f"captions-{shard:05d}.json"
 
 
+def _complete_shards(folder: Path) -> list[int]:
+    return sorted(int(path.stem.split("-")[1]) for path in folder.glob("captions-*.json"))
+
+
 def _render_shard(spec: CorpusSpec, shard: int) -> None:
     first = shard * SHARD_CLIPS
     episodes = [
@@ -110,13 +114,14 @@ def shards_of(folder: Path, source: str) -> list[int]:
     Raises:
         ValueError: they were made of something else than `source`.
     """
-    files = {int(path.stem.split("-")[1]): path for path in folder.glob("captions-*.json")}
-    if any(json.loads(path.read_text())[0].get("source", RENDERS) != source for path in files.values()):
+    shards = _complete_shards(folder)
+    labels = (json.loads(_captions_file(folder, shard).read_text()) for shard in shards)
+    if any(clips[0].get("source", RENDERS) != source for clips in labels):
         raise ValueError(
             f"{folder} holds another corpus, of renders, or of other videos or captions: name another folder with "
             "--data"
         )
-    return sorted(files)
+    return shards
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,7 @@ class Corpus:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
-        self.shards = sorted(int(path.stem.split("-")[1]) for path in self.folder.glob("captions-*.json"))
+        self.shards = _complete_shards(self.folder)
         if not self.shards:
             raise FileNotFoundError(
                 f"no corpus in {folder}: render one with `python -m avgen_core train corpus --data {folder}`, or make "

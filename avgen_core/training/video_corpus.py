@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..diorama import FPS, vocabulary
 from ..networks.text_encoder import TextEncoderConfig
 from ..prompts import unknown_words, words_of
+from ..systems.many_videos import to_pixels
 from . import corpus
 from .captioned_videos import read_captions
 from .videos import VideoFolder, digest_of
@@ -62,7 +64,7 @@ class VideoCorpus:
         return max(1, round((self.source.videos[video].fps or self.source.fps) / FPS))
 
     def _count(self, video: int) -> int:
-        """Clips of a video."""
+        """Clips of a video; behind the last frame of a clip it need not go on."""
         step = self._step_of(video)
         return (self.source.videos[video].frames + step - 1) // (self.frames * step)
 
@@ -87,8 +89,8 @@ class VideoCorpus:
 
     def _frames(self, video: int, start: int) -> np.ndarray:
         """A clip (F, size, size, 3) uint8."""
-        frames = self.source.frames(video, start, self.frames, self.steps[video])
-        return np.stack([frame.permute(1, 2, 0).mul(255).round().byte().numpy() for frame in frames])
+        frames = torch.stack(list(self.source.frames(video, start, self.frames, self.steps[video])))
+        return to_pixels(frames.permute(0, 2, 3, 1))
 
     def _label(self, video: int, start: int) -> dict[str, Any]:
         found = dict(self._changes(video, start))

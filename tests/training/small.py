@@ -9,15 +9,18 @@ import av
 import numpy as np
 import torch
 
+from avgen_core.checkpoints.files import encoder_digest, read_weights
 from avgen_core.diorama import vocabulary
 from avgen_core.networks.ar_diffusion_dit import ARDiffusionDiTConfig
 from avgen_core.networks.ar_vae import ARVAE, ARVAEConfig
 from avgen_core.networks.causal_dit import CausalDiTConfig
-from avgen_core.networks.image_autoencoder import ImageAutoencoderConfig
+from avgen_core.networks.image_autoencoder import ImageAutoencoder, ImageAutoencoderConfig
 from avgen_core.networks.text_encoder import TextEncoderConfig
+from avgen_core.systems.embedded import AUTOENCODER
 from avgen_core.training.ar_diffusion import ConditionedGenerator
 from avgen_core.training.ar_latents import TokenEncoder, TokenVideos
 from avgen_core.training.causal_dit import TextToVideo
+from avgen_core.training.export import export_autoencoder, export_causal_dit
 from avgen_core.training.loop import Training, TrainSpec
 from avgen_core.training.video_latents import encode_source
 from avgen_core.training.videos import ClipSource
@@ -50,6 +53,14 @@ def spec(out: Path, steps: int, **changes) -> TrainSpec:
 def text_to_video() -> TextToVideo:
     torch.manual_seed(1)
     return TextToVideo(DIT, TextEncoderConfig(vocabulary(), dim=16, heads=2))
+
+
+def write_models(folder: Path) -> None:
+    """The weight files of an untrained embedded model."""
+    torch.manual_seed(0)
+    export_autoencoder(ImageAutoencoder(IMAGES), folder, steps=0)
+    encoder = encoder_digest(read_weights(folder / AUTOENCODER, "image_autoencoder")[1])
+    export_causal_dit(text_to_video(), folder, steps=0, encoder=encoder)
 
 
 def ar_vae() -> ARVAE:

@@ -13,7 +13,6 @@ import torch
 
 from avgen_core.__main__ import main
 from avgen_core.checkpoints.files import CheckpointError, encoder_digest, read_weights
-from avgen_core.networks.image_autoencoder import ImageAutoencoder
 from avgen_core.networks.latent_vqvae import LatentVQVAE, LatentVQVAEConfig
 from avgen_core.networks.semantic_injection import SemanticInjection, SemanticInjectionConfig
 from avgen_core.networks.token_transformer import TokenTransformer, TokenTransformerConfig
@@ -27,12 +26,12 @@ from avgen_core.systems.embedded_arlon import LATENT_VQVAE, TOKEN_TRANSFORMER, l
 from avgen_core.systems.many_videos import Sampling, sample_latents
 from avgen_core.systems.token_writer import TokenSampling
 from avgen_core.training.corpus import Label
-from avgen_core.training.export import export_autoencoder, export_causal_dit
+from avgen_core.training.export import export_causal_dit
 from avgen_core.training.latent_vqvae import restored, train_latent_vqvae
 from avgen_core.training.latents import LatentClips
 from avgen_core.training.semantic_injection import GuidedVideo, InjectionRecipe, train_semantic_injection
 from avgen_core.training.token_transformer import CodeClips, CodeRecipe, train_token_transformer
-from tests.training.small import IMAGES, same, spec, text_to_video
+from tests.training.small import same, spec, text_to_video, write_models
 
 CODER = LatentVQVAEConfig(8, time=2, space=2, codes=16, code_dim=4, width=16, blocks=1)
 WRITER = TokenTransformerConfig(codes=16, cells=4, dim=16, heads=2, layers=2, ffn_dim=32, text_dim=16, window=2)
@@ -177,10 +176,7 @@ def test_only_the_injection_learns(tmp_path, clips):
 def models(tmp_path_factory, data) -> Path:
     """The weight files of an untrained embedded model, and what ARLON's steps add to them."""
     folder = tmp_path_factory.mktemp("models")
-    torch.manual_seed(0)
-    export_autoencoder(ImageAutoencoder(IMAGES), folder, steps=0)
-    encoder = encoder_digest(read_weights(folder / AUTOENCODER, "image_autoencoder")[1])
-    export_causal_dit(text_to_video(), folder, steps=0, encoder=encoder)
+    write_models(folder)
     common = ["--data", str(data), "--models", str(folder), "--export", str(folder), "--steps", "2", "--batch", "4"]
     main(["train", "latents", "--data", str(data), "--models", str(folder)])
     for step in ("arlon-vqvae", "arlon-tokens", "arlon-injection"):

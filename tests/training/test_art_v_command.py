@@ -11,31 +11,27 @@ from safetensors.torch import load_file
 
 from avgen_core.__main__ import main
 from avgen_core.checkpoints import stable_diffusion
-from avgen_core.checkpoints.files import CheckpointError, encoder_digest, read_weights
+from avgen_core.checkpoints.files import CheckpointError, read_weights
 from avgen_core.checkpoints.stable_diffusion import UNET
 from avgen_core.networks.image_autoencoder import ImageAutoencoder
 from avgen_core.prompts import parse_schedule
 from avgen_core.rollout.executor import Executor, Prompts
 from avgen_core.rollout.noise import SeededNoise
 from avgen_core.systems.art_v import ArtVModel
-from avgen_core.systems.embedded import AUTOENCODER
 from avgen_core.systems.embedded_art_v import load_embedded_art_v
 from avgen_core.systems.stable_diffusion_art_v import load_art_v
 from avgen_core.training.captioned_videos import CaptionedClips, read_captions
-from avgen_core.training.export import export_autoencoder, export_causal_dit
+from avgen_core.training.export import export_autoencoder
 from avgen_core.training.videos import ClipSpec, Video
 from tests.tiny_stable_diffusion import write_checkpoint, write_tokenizer
-from tests.training.small import IMAGES, text_to_video, write_clip
+from tests.training.small import IMAGES, write_clip, write_models
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory, data) -> Path:
     """The weight files of an untrained embedded model, and what the two steps add to them."""
     folder = tmp_path_factory.mktemp("models")
-    torch.manual_seed(0)
-    export_autoencoder(ImageAutoencoder(IMAGES), folder, steps=0)
-    encoder = encoder_digest(read_weights(folder / AUTOENCODER, "image_autoencoder")[1])
-    export_causal_dit(text_to_video(), folder, steps=0, encoder=encoder)
+    write_models(folder)
     common = ["--data", str(data), "--models", str(folder)]
     main(["train", "latents", *common])
     for step in ("image-model", "art-v"):

@@ -10,16 +10,12 @@ import torch
 from PIL import Image
 
 from avgen_core.__main__ import main
-from avgen_core.checkpoints.files import encoder_digest, read_weights
-from avgen_core.networks.image_autoencoder import ImageAutoencoder
-from avgen_core.systems.embedded import AUTOENCODER
 from avgen_core.systems.embedded_arlon import load_embedded_arlon
 from avgen_core.training import corpus
 from avgen_core.training.corpus import Corpus, CorpusSpec, render_corpus
-from avgen_core.training.export import export_autoencoder, export_causal_dit
 from avgen_core.training.video_corpus import VideoCorpus
 from avgen_core.training.videos import DioramaClips, VideoFolder
-from tests.training.small import IMAGES, text_to_video, write_clip
+from tests.training.small import write_clip, write_models
 
 CAPTIONS = {"cat": "0: a cat walks left\n10: a cat jumps", "dog": "a dog stands still"}
 
@@ -106,10 +102,7 @@ def test_arlon_learns_from_videos(films, tmp_path):
     data, models = tmp_path / "corpus", tmp_path / "models"
     main(["train", "corpus", "--videos", str(films), "--data", str(data)])
     assert Corpus(data).frames(0).shape == (4, 24, 64, 64, 3)
-    torch.manual_seed(0)
-    export_autoencoder(ImageAutoencoder(IMAGES), models, steps=0)
-    encoder = encoder_digest(read_weights(models / AUTOENCODER, "image_autoencoder")[1])
-    export_causal_dit(text_to_video(), models, steps=0, encoder=encoder)
+    write_models(models)
     common = ["--data", str(data), "--models", str(models)]
     main(["train", "latents", *common])
     for step in ("arlon-vqvae", "arlon-tokens", "arlon-injection"):
